@@ -1,0 +1,192 @@
+//! The trait itself and what its verbs answer.
+
+use crate::{Abilities, DriverError, Image, MachineSpec};
+use async_trait::async_trait;
+use bulut_model::ServerId;
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use std::net::SocketAddr;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::broadcast;
+
+/// What a node is and how much it holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Probe {
+    /// The engine and its version, for a person: `QEMU 7.2.22`.
+    pub engine: String,
+    /// `kvm`, `tcg` or `simulated`.
+    pub acceleration: String,
+    /// Why it is that one, for the log and the doctor.
+    pub reason: String,
+    /// Cores of the node.
+    pub cpu: u32,
+    /// Memory of the node, MiB.
+    pub memory_mib: u64,
+    /// Space for disks on the node, GiB.
+    pub disk_gib: u64,
+}
+
+/// Whether a machine runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Power {
+    /// Its processors are executing (or paused by the hypervisor for a moment).
+    Running,
+    /// There is no process.
+    Stopped,
+}
+
+/// A machine that is there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Present {
+    /// Whether it runs.
+    pub power: Power,
+    /// When it does not run: the last known reason, for the log and the operator
+    /// (`guest powered off`, `stopped on request`, `QEMU was killed by signal 9`…).
+    pub reason: String,
+    /// Differs at every start of the machine; counters begin anew with it.
+    pub epoch: String,
+}
+
+/// What is known about a machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Observed {
+    /// The node knows nothing of it: no machine, no disk.
+    Absent,
+    /// It is there.
+    Present(Present),
+}
+
+/// What [`Driver::ensure_machine`] settled.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Applied {
+    /// Where the guest's ssh port is reached from the node: its own address, or a forwarded port on loopback.
+    pub ssh: SocketAddr,
+}
+
+/// How a machine is to be stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stop {
+    /// Press the power button; when the guest has not gone within the limit, pull the plug.
+    Graceful {
+        /// How long the guest may take.
+        limit: Duration,
+    },
+    /// Pull the plug now.
+    Force,
+}
+
+/// A wake-up for the reconciler: look at this machine. Never a state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hint {
+    /// Something happened to this machine.
+    Machine(ServerId),
+    /// Hints were lost: look at all of them.
+    Resync,
+}
+
+/// Which console of a machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Console {
+    /// The serial line: bytes of a terminal.
+    Serial,
+    /// The screen: the RFB protocol, no password.
+    Vnc,
+}
+
+/// A console's bytes, both ways.
+pub trait ConsoleStream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> ConsoleStream for T {}
+
+/// How far the guest's own first-boot set-up (cloud-init) is, as the guest itself says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SetupStatus {
+    /// No agent answers (yet), so nothing is known.
+    Unknown,
+    /// Still at work.
+    Running,
+    /// Finished without errors.
+    Done,
+    /// Finished with errors.
+    Failed,
+}
+
+/// Counters of a machine since its `epoch` began. They only grow within an epoch.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Usage {
+    /// As in [`Present::epoch`].
+    pub epoch: String,
+    /// Processor time used by the machine, microseconds.
+    pub cpu_us: u64,
+    /// Resident memory of the machine's process, bytes.
+    pub memory_bytes: u64,
+    /// Bytes that the guest received.
+    pub received_bytes: u64,
+    /// Bytes that the guest sent.
+    pub sent_bytes: u64,
+    /// Frames dropped because they were forged.
+    pub forged_frames: u64,
+    /// Bytes that the machine's disk takes on the node.
+    pub disk_bytes: u64,
+}
+
+/// What runs machines. Every verb is idempotent: asking for what is so succeeds and changes nothing.
+/// All of them may be called again after a crash in the middle of an earlier call, and finish its work.
+#[async_trait]
+pub trait Driver: Send + Sync + 'static {
+    /// What this driver can do.
+    fn abilities(&self) -> &Abilities;
+
+    /// What the node is. Cheap.
+    async fn probe(&self) -> Result<Probe, DriverError>;
+
+    /// Checks that the image's files are there and readable by machines.
+    async fn ensure_image(&self, image: &Image) -> Result<(), DriverError>;
+
+    /// Makes the machine's disk from its image, at its size. A disk that is there is kept (and grown, never shrunk).
+    async fn ensure_disk(&self, spec: &MachineSpec) -> Result<(), DriverError>;
+
+    /// Makes all else that the machine needs to start: seed, network, limits. Does not start it.
+    async fn ensure_machine(&self, spec: &MachineSpec) -> Result<Applied, DriverError>;
+
+    /// Starts the machine; returns when the hypervisor says that it runs.
+    /// `Gone` when [`Driver::ensure_machine`] was never done.
+    async fn start(&self, id: ServerId) -> Result<(), DriverError>;
+
+    /// Stops the machine; returns when its process has ended. `Gone` when there is no such machine.
+    async fn stop(&self, id: ServerId, how: Stop) -> Result<(), DriverError>;
+
+    /// Restarts the guest of a running machine; returns when the restart was seen.
+    /// `Graceful` lets the guest shut down first, `Force` is the reset button. A stopped machine is started.
+    async fn reboot(&self, id: ServerId, how: Stop) -> Result<(), DriverError>;
+
+    /// Removes the machine and all that was made for it: process, disk, seed, tap, rules, limits, directories.
+    /// Finishes half-made and half-removed ones. Absent is fine.
+    async fn remove(&self, id: ServerId) -> Result<(), DriverError>;
+
+    /// Looks at one machine.
+    async fn observe(&self, id: ServerId) -> Result<Observed, DriverError>;
+
+    /// Looks at all machines that the node knows, whatever the control plane thinks.
+    async fn observe_all(&self) -> Result<Vec<(ServerId, Observed)>, DriverError>;
+
+    /// Hints about machines that changed by themselves (a guest powered off, a process died).
+    fn watch(&self) -> broadcast::Receiver<Hint>;
+
+    /// Opens a console of a running machine. Several may be open at once on the serial line.
+    async fn console(&self, id: ServerId, console: Console) -> Result<Box<dyn ConsoleStream>, DriverError>;
+
+    /// The last bytes of the kept serial log, at most `limit`; also of a machine that does not run.
+    async fn serial_log(&self, id: ServerId, limit: usize) -> Result<Bytes, DriverError>;
+
+    /// How far the guest's own set-up is.
+    async fn setup_status(&self, id: ServerId) -> Result<SetupStatus, DriverError>;
+
+    /// Rewrites the seed without its secrets, once the guest has used them.
+    async fn forget_secrets(&self, id: ServerId) -> Result<(), DriverError>;
+
+    /// Counters of a machine; those of its last epoch when it does not run.
+    async fn usage(&self, id: ServerId) -> Result<Usage, DriverError>;
+}

@@ -1,0 +1,21 @@
+//! Nouns and rules of the cloud, pure: what an account, a server, a package, an amount of money *is*.
+//!
+//! Promises: no HTTP, no SQL, no async, no wall clock, no randomness; every rule is a function of its
+//! arguments. Must not know: who asks (the dialects), how things are stored, or what runs a machine.
+
+pub mod account;
+pub mod address;
+pub mod catalog;
+pub mod error;
+pub mod id;
+pub mod money;
+pub mod name;
+pub mod operation;
+pub mod server;
+pub mod ssh_key;
+pub mod timestamp;
+
+pub use error::{Error, Result};
+pub use id::{AccountId, ImageId, NodeId, OperationId, PackageId, RegionId, ServerId, SshKeyId};
+pub use money::Micros;
+pub use timestamp::Timestamp;
