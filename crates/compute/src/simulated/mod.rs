@@ -1,0 +1,250 @@
+//! The simulated node: a driver that behaves like a host of machines and runs none.
+//!
+//! Promises: the same laws as every driver (the conformance suite runs over it), latencies and faults on
+//! demand, and a [`World`] that outlives the driver object, as guests outlive a control plane. One machine
+//! costs a few hundred bytes. Must not know: processes, files of machines, the network of the host.
+
+mod console;
+mod faults;
+mod world;
+
+pub use faults::{Fail, FailWith, LatencyProfile, Verb};
+pub use world::{SimulatedMachine, World};
+
+use crate::{
+    Abilities, Applied, Console, ConsoleStream, Driver, DriverError, Hint, Image, MachineSpec, Networking,
+    Observed, Probe, SetupStatus, Stop, Usage,
+};
+use async_trait::async_trait;
+use bulut_model::ServerId;
+use bytes::Bytes;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::broadcast;
+use world::State;
+
+/// What the simulated node is and how it behaves.
+#[derive(Debug, Clone)]
+pub struct SimulatedConfig {
+    /// Cores of the node.
+    pub cpu: u32,
+    /// Memory of the node, MiB.
+    pub memory_mib: u64,
+    /// Space for disks, GiB.
+    pub disk_gib: u64,
+    /// How long each verb takes.
+    pub latency: LatencyProfile,
+    /// Where the first machine's ssh would be; the machine `id` answers `id` ports further, wrapping at the end.
+    pub ssh: SocketAddr,
+    /// Whether a machine's whole specification is kept for [`World::machines`]: about a KiB each.
+    pub keep_specs: bool,
+}
+
+impl Default for SimulatedConfig {
+    /// A node of 64 cores, 256 GiB and 4 TiB that answers at once.
+    fn default() -> Self {
+        Self {
+            cpu: 64,
+            memory_mib: 256 * 1024,
+            disk_gib: 4096,
+            latency: LatencyProfile::default(),
+            ssh: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 20_000),
+            keep_specs: true,
+        }
+    }
+}
+
+/// A driver over a [`World`].
+#[derive(Debug)]
+pub struct Simulated {
+    config: SimulatedConfig,
+    abilities: Abilities,
+    world: World,
+}
+
+impl Simulated {
+    /// A driver over an empty world in memory.
+    #[must_use]
+    pub fn new(config: SimulatedConfig) -> Arc<Self> {
+        Self::open(config, World::new())
+    }
+
+    /// A driver over a world that may hold machines already: a control plane that starts again.
+    #[must_use]
+    pub fn open(config: SimulatedConfig, world: World) -> Arc<Self> {
+        let abilities = Abilities { networking: Networking::User, vnc: true, serial: true, agent: true };
+        Arc::new(Self { config, abilities, world })
+    }
+
+    /// The node behind this driver.
+    #[must_use]
+    pub fn world(&self) -> &World {
+        &self.world
+    }
+
+    fn ssh(&self, id: ServerId) -> SocketAddr {
+        let first = self.config.ssh.port();
+        let room = u64::from(u16::MAX - first) + 1;
+        let offset = id.0.unsigned_abs() % room;
+        SocketAddr::new(self.config.ssh.ip(), first + u16::try_from(offset).unwrap_or(0))
+    }
+
+    /// Reads the world as `verb`, with its latency and its faults.
+    async fn look<T>(
+        &self,
+        verb: Verb,
+        look: impl FnOnce(&State) -> Result<T, DriverError> + Send,
+    ) -> Result<T, DriverError> {
+        let lost = self.world.enter(verb, &self.config.latency).await?;
+        let answer = self.world.read(look)?;
+        lost.map_or(Ok(answer), Err)
+    }
+
+    /// Changes the world as `verb`, with its latency and its faults.
+    async fn act<T>(
+        &self,
+        verb: Verb,
+        act: impl FnOnce(&mut State) -> Result<T, DriverError> + Send,
+    ) -> Result<T, DriverError> {
+        let lost = self.world.enter(verb, &self.config.latency).await?;
+        let answer = self.world.change(act)?;
+        lost.map_or(Ok(answer), Err)
+    }
+
+    /// What a guest makes of the power button: nothing, if it is deaf, until the limit has passed.
+    async fn press_power_button(&self, id: ServerId, how: Stop) {
+        if let Stop::Graceful { limit } = how
+            && self.world.read(|state| state.machines.get(&id.0).is_some_and(|it| it.running && it.deaf))
+        {
+            tokio::time::sleep(limit.min(Duration::from_secs(3600))).await;
+        }
+    }
+}
+
+#[async_trait]
+impl Driver for Simulated {
+    fn abilities(&self) -> &Abilities {
+        &self.abilities
+    }
+
+    async fn probe(&self) -> Result<Probe, DriverError> {
+        let SimulatedConfig { cpu, memory_mib, disk_gib, .. } = self.config;
+        self.look(Verb::Probe, |_| {
+            Ok(Probe {
+                engine: "simulated".to_owned(),
+                acceleration: "simulated".to_owned(),
+                reason: "the node is simulated: no machine really runs".to_owned(),
+                cpu,
+                memory_mib,
+                disk_gib,
+            })
+        })
+        .await
+    }
+
+    async fn ensure_image(&self, _image: &Image) -> Result<(), DriverError> {
+        self.look(Verb::EnsureImage, |_| Ok(())).await
+    }
+
+    async fn ensure_disk(&self, spec: &MachineSpec) -> Result<(), DriverError> {
+        self.act(Verb::EnsureDisk, |state| {
+            let machine = state.machines.entry(spec.id.0).or_default();
+            machine.disk_gib = Some(machine.disk_gib.unwrap_or(0).max(spec.disk_gib));
+            Ok(())
+        })
+        .await
+    }
+
+    async fn ensure_machine(&self, spec: &MachineSpec) -> Result<Applied, DriverError> {
+        let keep = self.config.keep_specs;
+        self.act(Verb::EnsureMachine, |state| state.ensure_machine(spec, keep)).await?;
+        Ok(Applied { ssh: self.ssh(spec.id) })
+    }
+
+    async fn start(&self, id: ServerId) -> Result<(), DriverError> {
+        self.act(Verb::Start, |state| state.start(id)).await
+    }
+
+    async fn stop(&self, id: ServerId, how: Stop) -> Result<(), DriverError> {
+        self.press_power_button(id, how).await;
+        self.act(Verb::Stop, |state| state.stop(id, "stopped on request".into())).await
+    }
+
+    async fn reboot(&self, id: ServerId, how: Stop) -> Result<(), DriverError> {
+        self.press_power_button(id, how).await;
+        self.act(Verb::Reboot, |state| state.reboot(id, how)).await
+    }
+
+    async fn remove(&self, id: ServerId) -> Result<(), DriverError> {
+        self.act(Verb::Remove, |state| {
+            state.machines.remove(&id.0);
+            Ok(())
+        })
+        .await
+    }
+
+    async fn observe(&self, id: ServerId) -> Result<Observed, DriverError> {
+        self.look(Verb::Observe, |state| {
+            Ok(state.machines.get(&id.0).map_or(Observed::Absent, |machine| machine.observed()))
+        })
+        .await
+    }
+
+    async fn observe_all(&self) -> Result<Vec<(ServerId, Observed)>, DriverError> {
+        self.look(Verb::ObserveAll, |state| {
+            Ok(state.machines.iter().map(|(id, machine)| (ServerId(*id), machine.observed())).collect())
+        })
+        .await
+    }
+
+    fn watch(&self) -> broadcast::Receiver<Hint> {
+        self.world.watch()
+    }
+
+    async fn console(&self, id: ServerId, console: Console) -> Result<Box<dyn ConsoleStream>, DriverError> {
+        let (epoch, hostname) = self
+            .look(Verb::Console, |state| {
+                let machine = state.get(id)?;
+                if machine.running {
+                    Ok((machine.epoch, machine.hostname.to_string()))
+                } else {
+                    Err(DriverError::Retry(format!("server {id} does not run, so it has no console")))
+                }
+            })
+            .await?;
+        Ok(Box::new(console::open(self.world.clone(), id, epoch, hostname, console)))
+    }
+
+    async fn serial_log(&self, id: ServerId, limit: usize) -> Result<Bytes, DriverError> {
+        self.look(Verb::SerialLog, |state| {
+            let machine = state.get(id)?;
+            Ok(console::serial_log(&machine.hostname, machine.boots, limit))
+        })
+        .await
+    }
+
+    async fn setup_status(&self, id: ServerId) -> Result<SetupStatus, DriverError> {
+        self.look(Verb::SetupStatus, |state| {
+            let machine = state.get(id)?;
+            Ok(if machine.running { machine.setup } else { SetupStatus::Unknown })
+        })
+        .await
+    }
+
+    async fn forget_secrets(&self, id: ServerId) -> Result<(), DriverError> {
+        self.act(Verb::ForgetSecrets, |state| {
+            let machine = state.get_mut(id)?;
+            machine.secrets = false;
+            if let Some(spec) = &mut machine.spec {
+                spec.seed.root_password = None;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    async fn usage(&self, id: ServerId) -> Result<Usage, DriverError> {
+        self.look(Verb::Usage, |state| Ok(state.get(id)?.usage(id))).await
+    }
+}
