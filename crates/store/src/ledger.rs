@@ -1,0 +1,83 @@
+//! The ledger: append-only double entry in micro-units. Balance is the sum of a customer's entries.
+
+use crate::session::{Failure, Session};
+use bulut_model::{AccountId, Error, Micros, Result, Timestamp};
+
+/// One side of a posting.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// `customer`, `revenue`, `tax`, `payments`, `credits`.
+    pub book: &'static str,
+    /// The customer, in the `customer` book.
+    pub account: Option<AccountId>,
+    /// What it adds to the book.
+    pub amount: Micros,
+}
+
+/// Whether a posting was made now or had been before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Posted {
+    /// Now.
+    New,
+    /// Before, under the same key: nothing was changed.
+    Before,
+}
+
+/// Makes a posting, once per idempotency key. Run it in a transaction.
+///
+/// Errors: `Internal` when the entries do not add up to zero.
+pub async fn post(
+    s: &impl Session,
+    key: &str,
+    kind: &str,
+    description: &str,
+    reference: &str,
+    entries: &[Entry],
+    now: Timestamp,
+) -> Result<Posted> {
+    if entries.iter().map(|entry| entry.amount).sum::<Micros>() != Micros::ZERO {
+        return Err(Error::internal(format!("posting {key} does not add up to zero")));
+    }
+    let row = s
+        .one(
+            "INSERT INTO ledger_posting (idempotency_key, kind, description, reference, created_at) \
+             VALUES ($1, $2, $3, $4, $5) ON CONFLICT (idempotency_key) DO NOTHING RETURNING id",
+            vec![key.into(), kind.into(), description.into(), reference.into(), now.0.into()],
+        )
+        .await?;
+    let Some(row) = row else { return Ok(Posted::Before) };
+    let posting = row.int("id")?;
+    for entry in entries {
+        s.execute(
+            "INSERT INTO ledger_entry (posting_id, book, account_id, amount_micros) VALUES ($1, $2, $3, $4)",
+            vec![
+                posting.into(),
+                entry.book.into(),
+                entry.account.map(|id| id.0).into(),
+                entry.amount.0.into(),
+            ],
+        )
+        .await?;
+    }
+    Ok(Posted::New)
+}
+
+/// What a customer has: the sum of its entries.
+pub async fn balance(s: &impl Session, account: AccountId) -> Result<Micros> {
+    let row = s
+        .one(
+            "SELECT CAST(COALESCE(SUM(amount_micros), 0) AS BIGINT) AS balance FROM ledger_entry \
+             WHERE account_id = $1 AND book = 'customer'",
+            vec![account.0.into()],
+        )
+        .await?;
+    Ok(Micros(row.map(|row| row.int("balance")).transpose()?.unwrap_or(0)))
+}
+
+/// Postings whose entries do not add up to zero; a sound ledger has none.
+pub async fn unbalanced(s: &impl Session) -> Result<Vec<i64>> {
+    let rows = s
+        .all("SELECT posting_id FROM ledger_entry GROUP BY posting_id HAVING SUM(amount_micros) <> 0", vec![])
+        .await?;
+    Ok(rows.iter().map(|row| row.int("posting_id")).collect::<Result<_, Failure>>()?)
+}

@@ -1,0 +1,25 @@
+//! Every SQL statement of bulut, one file per table family, for SQLite and PostgreSQL alike.
+//!
+//! Promises: functions take a session (the pool or a transaction) and plain values, and answer domain types;
+//! a unique violation becomes a named outcome at its statement; opening never migrates. Must not know: HTTP,
+//! drivers, who may do what. The few differences between the databases are in [`forks`].
+
+pub mod accounts;
+pub mod addresses;
+pub mod forks;
+pub mod images;
+pub mod ledger;
+pub mod migrations;
+pub mod nodes;
+pub mod operations;
+pub mod packages;
+pub mod regions;
+pub mod servers;
+pub mod session;
+pub mod sessions;
+pub mod settings;
+pub mod signing_keys;
+pub mod ssh_keys;
+pub mod tags;
+
+pub use session::{Session, Store, Tx};

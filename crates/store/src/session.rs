@@ -1,0 +1,256 @@
+//! Connections, transactions, and reading rows: the only file that knows the executor underneath (SeaORM).
+//!
+//! Statements are written by hand in one portable SQL with `$1`-style places, which both databases take.
+
+use crate::forks::{self, Backend};
+use bulut_model::{Error, Result};
+use sea_orm::{
+    AccessMode, ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, DbErr,
+    QueryResult, SqlErr, SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait, TryGetable,
+    Value,
+};
+use std::time::Duration;
+
+/// How long a writer waits for another one on SQLite.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// A database that is open. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Store {
+    db: DatabaseConnection,
+    backend: Backend,
+}
+
+/// A write transaction. Dropped without [`Tx::commit`], it leaves no trace.
+#[derive(Debug)]
+pub struct Tx {
+    tx: DatabaseTransaction,
+    backend: Backend,
+}
+
+/// What statements run on: the pool (each statement by itself) or a transaction.
+pub trait Session: Sync {
+    /// Which database this is.
+    fn backend(&self) -> Backend;
+
+    /// Runs a statement and answers how many rows it changed.
+    fn execute(&self, sql: &str, values: Vec<Value>) -> impl Future<Output = Result<u64, Failure>> + Send;
+
+    /// All rows of a query.
+    fn all(&self, sql: &str, values: Vec<Value>) -> impl Future<Output = Result<Vec<Row>, Failure>> + Send;
+
+    /// The first row of a query, if there is one.
+    fn one(&self, sql: &str, values: Vec<Value>)
+    -> impl Future<Output = Result<Option<Row>, Failure>> + Send;
+}
+
+/// Why a statement did not run. Turned into the house's error by `?`, except where a statement names an
+/// outcome for a unique violation itself.
+#[derive(Debug)]
+pub enum Failure {
+    /// A unique constraint stood against it.
+    Unique,
+    /// The database is away, overloaded or chose this transaction as the victim of a deadlock.
+    Away(String),
+    /// Anything else: a fault of ours.
+    Fault(String),
+}
+
+impl From<DbErr> for Failure {
+    fn from(error: DbErr) -> Self {
+        if matches!(error.sql_err(), Some(SqlErr::UniqueConstraintViolation(_))) {
+            return Self::Unique;
+        }
+        let text = error.to_string();
+        let away = matches!(error, DbErr::Conn(_) | DbErr::ConnectionAcquire(_))
+            || [
+                "database is locked",
+                "deadlock detected",
+                "could not serialize",
+                "Connection refused",
+                "closed the connection",
+            ]
+            .iter()
+            .any(|sign| text.contains(sign));
+        if away { Self::Away(text) } else { Self::Fault(text) }
+    }
+}
+
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Unique => Self::internal("a unique constraint was violated where none was expected"),
+            Failure::Away(context) => {
+                Self::unavailable("The database is busy or away; please try again in a moment.", context)
+            }
+            Failure::Fault(context) => Self::internal(context),
+        }
+    }
+}
+
+impl Store {
+    /// Opens `sqlite:///path/to/file` (made if absent) or `postgres://user@host/database`. Never migrates.
+    ///
+    /// Errors: `Unavailable` with the database's own words in the internal context.
+    pub async fn open(url: &str, max_connections: u32) -> Result<Self> {
+        let backend = Backend::of(url).ok_or_else(|| {
+            Error::invalid("database", "The database must be a sqlite:// or postgres:// URL.")
+        })?;
+        let mut options = ConnectOptions::new(url);
+        options
+            .sqlx_logging(false)
+            .test_before_acquire(backend == Backend::Postgres)
+            .acquire_timeout(Duration::from_secs(30))
+            .max_connections(max_connections);
+        options.map_sqlx_sqlite_opts(|sqlite| {
+            use sea_orm::sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
+            sqlite
+                .create_if_missing(true)
+                .journal_mode(SqliteJournalMode::Wal)
+                .synchronous(SqliteSynchronous::Full)
+                .foreign_keys(true)
+                .busy_timeout(BUSY_TIMEOUT)
+        });
+        let db = Database::connect(options)
+            .await
+            .map_err(|error| Error::unavailable("The database cannot be opened.", error))?;
+        Ok(Self { db, backend })
+    }
+
+    /// Begins a write transaction. On SQLite it takes the write lock first, so that a read in it stays true.
+    pub async fn begin(&self) -> Result<Tx> {
+        let options = TransactionOptions {
+            isolation_level: None,
+            access_mode: match self.backend {
+                Backend::Sqlite => None,
+                Backend::Postgres => Some(AccessMode::ReadWrite),
+            },
+            sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
+        };
+        let tx = self.db.begin_with_options(options).await.map_err(Failure::from)?;
+        Ok(Tx { tx, backend: self.backend })
+    }
+
+    /// Whether the database answers.
+    pub async fn ping(&self) -> Result<()> {
+        self.db.ping().await.map_err(|error| Failure::from(error).into())
+    }
+
+    /// Closes all connections, waiting for those in use.
+    pub async fn close(&self) -> Result<()> {
+        self.db.close_by_ref().await.map_err(|error| Failure::from(error).into())
+    }
+
+    /// A listener for wake-ups from other processes; `None` where the database has no such thing (SQLite,
+    /// which has one process only).
+    pub async fn listen(&self) -> Result<Option<forks::Listener>> {
+        match self.backend {
+            Backend::Sqlite => Ok(None),
+            Backend::Postgres => {
+                forks::Listener::open(self.db.get_postgres_connection_pool()).await.map(Some)
+            }
+        }
+    }
+}
+
+impl Tx {
+    /// Makes all of it true at once.
+    pub async fn commit(self) -> Result<()> {
+        self.tx.commit().await.map_err(|error| Failure::from(error).into())
+    }
+
+    /// Undoes all of it.
+    pub async fn rollback(self) -> Result<()> {
+        self.tx.rollback().await.map_err(|error| Failure::from(error).into())
+    }
+}
+
+macro_rules! session {
+    ($name:ident, $field:ident) => {
+        impl Session for $name {
+            fn backend(&self) -> Backend {
+                self.backend
+            }
+
+            async fn execute(&self, sql: &str, values: Vec<Value>) -> Result<u64, Failure> {
+                let statement = statement(self.backend, sql, values);
+                Ok(self.$field.execute_raw(statement).await?.rows_affected())
+            }
+
+            async fn all(&self, sql: &str, values: Vec<Value>) -> Result<Vec<Row>, Failure> {
+                let statement = statement(self.backend, sql, values);
+                Ok(self.$field.query_all_raw(statement).await?.into_iter().map(Row).collect())
+            }
+
+            async fn one(&self, sql: &str, values: Vec<Value>) -> Result<Option<Row>, Failure> {
+                let statement = statement(self.backend, sql, values);
+                Ok(self.$field.query_one_raw(statement).await?.map(Row))
+            }
+        }
+    };
+}
+
+session!(Store, db);
+session!(Tx, tx);
+
+fn statement(backend: Backend, sql: &str, values: Vec<Value>) -> Statement {
+    Statement::from_sql_and_values(backend.sea(), forks::portable(backend, sql), values)
+}
+
+/// One row of an answer, read by column name.
+#[derive(Debug)]
+pub struct Row(QueryResult);
+
+impl Row {
+    fn get<T: TryGetable>(&self, column: &str) -> Result<T, Failure> {
+        self.0.try_get("", column).map_err(|error| Failure::Fault(error.to_string()))
+    }
+
+    /// An integer that is there.
+    pub fn int(&self, column: &str) -> Result<i64, Failure> {
+        self.get(column)
+    }
+
+    /// An integer that may be NULL.
+    pub fn opt_int(&self, column: &str) -> Result<Option<i64>, Failure> {
+        self.get(column)
+    }
+
+    /// A text that is there.
+    pub fn text(&self, column: &str) -> Result<String, Failure> {
+        self.get(column)
+    }
+
+    /// A text that may be NULL.
+    pub fn opt_text(&self, column: &str) -> Result<Option<String>, Failure> {
+        self.get(column)
+    }
+
+    /// A flag, stored as 0 or 1.
+    pub fn flag(&self, column: &str) -> Result<bool, Failure> {
+        Ok(self.int(column)? != 0)
+    }
+
+    /// An integer that is never negative.
+    pub fn unsigned(&self, column: &str) -> Result<u64, Failure> {
+        u64::try_from(self.int(column)?)
+            .map_err(|_| Failure::Fault(format!("column {column} holds a negative number")))
+    }
+
+    /// An integer that is never negative and fits 32 bits.
+    pub fn small(&self, column: &str) -> Result<u32, Failure> {
+        u32::try_from(self.int(column)?)
+            .map_err(|_| Failure::Fault(format!("column {column} is out of range")))
+    }
+
+    /// JSON in a text column.
+    pub fn json<T: serde::de::DeserializeOwned>(&self, column: &str) -> Result<T, Failure> {
+        serde_json::from_str(&self.text(column)?)
+            .map_err(|error| Failure::Fault(format!("column {column} holds broken JSON: {error}")))
+    }
+}
+
+/// The text of a value for a JSON column. Our own types always have one.
+pub(crate) fn to_json<T: serde::Serialize>(value: &T) -> Result<String, Failure> {
+    serde_json::to_string(value).map_err(|error| Failure::Fault(error.to_string()))
+}
