@@ -1,0 +1,335 @@
+//! What the kernel knows about a tap: the link itself, its addresses, routes and neighbours, through rtnetlink.
+//!
+//! Promises: `settle` adds what is missing and takes away what is stale, and touches nothing that is so already.
+//! The socket belongs to the network namespace of the thread that opened it.
+
+use super::tap;
+use crate::{DriverError, Nic};
+use bulut_model::ServerId;
+use futures_util::TryStreamExt;
+use rtnetlink::packet_route::AddressFamily;
+use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
+use rtnetlink::packet_route::link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, Stats64};
+use rtnetlink::packet_route::neighbour::{
+    NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState,
+};
+use rtnetlink::packet_route::route::{
+    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
+};
+use rtnetlink::{Handle, LinkUnspec, RouteMessageBuilder};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// A handle on the kernel's tables; cheap to clone.
+#[derive(Debug, Clone)]
+pub(super) struct Links(Handle);
+
+/// A tap that is there.
+#[derive(Debug)]
+pub(super) struct Tap {
+    index: u32,
+    up: bool,
+    mtu: u32,
+    stats: Stats64,
+    is_tap: bool,
+    name: String,
+}
+
+/// What belongs on a tap.
+#[derive(Debug)]
+struct Wanted {
+    /// Addresses of the host on the tap, with their prefix length.
+    addresses: Vec<(IpAddr, u8)>,
+    /// Addresses of the guest: a host route and a neighbour each.
+    guest: Vec<IpAddr>,
+    mac: Vec<u8>,
+}
+
+impl Wanted {
+    fn of(nic: &Nic) -> Result<Self, DriverError> {
+        let mut wanted = Self { addresses: vec![], guest: vec![], mac: mac(&nic.mac)? };
+        if let Some(v4) = nic.ipv4 {
+            wanted.addresses.push((v4.gateway.into(), 32));
+            wanted.guest.push(v4.address.into());
+        }
+        if let Some(v6) = nic.ipv6 {
+            wanted.addresses.push((super::rules::LINK_GATEWAY.into(), 64));
+            if v6.gateway != super::rules::LINK_GATEWAY {
+                let prefix = if v6.gateway.is_unicast_link_local() { 64 } else { 128 };
+                wanted.addresses.push((v6.gateway.into(), prefix));
+            }
+            wanted.guest.push(v6.address.into());
+        }
+        Ok(wanted)
+    }
+}
+
+/// The six octets of `52:54:00:…`.
+///
+/// # Errors
+/// `Fatal` if it is not the address of one network card.
+pub(super) fn mac(text: &str) -> Result<Vec<u8>, DriverError> {
+    let octets: Option<Vec<u8>> = text
+        .split(':')
+        .map(|part| (part.len() == 2).then(|| u8::from_str_radix(part, 16).ok()).flatten())
+        .collect();
+    octets
+        .filter(|it| it.len() == 6 && it[0] & 1 == 0)
+        .ok_or_else(|| DriverError::Fatal(format!("{text} is not the MAC of one network card")))
+}
+
+/// A refusal for want of rights or of sense will not go away by itself.
+fn failure(what: &str) -> impl FnOnce(rtnetlink::Error) -> DriverError + '_ {
+    move |error| match code(&error) {
+        Some(libc::EPERM | libc::EACCES | libc::EINVAL | libc::EOPNOTSUPP) => {
+            DriverError::Fatal(format!("cannot {what}: {error}"))
+        }
+        _ => DriverError::Retry(format!("cannot {what}: {error}")),
+    }
+}
+
+/// The error number of a refusal, positive.
+fn code(error: &rtnetlink::Error) -> Option<i32> {
+    match error {
+        rtnetlink::Error::NetlinkError(message) => message.code.map(|it| -it.get()),
+        _ => None,
+    }
+}
+
+impl Links {
+    /// Opens a socket to the kernel; its task ends with the runtime or the last handle.
+    pub fn open() -> Result<Self, DriverError> {
+        let (connection, handle, _) = rtnetlink::new_connection_with_strict_check()
+            .map_err(|error| DriverError::Fatal(format!("cannot open a netlink socket: {error}")))?;
+        tokio::spawn(connection);
+        Ok(Self(handle))
+    }
+
+    /// The tap of that name, if it is there.
+    pub async fn find(&self, name: &str) -> Result<Option<Tap>, DriverError> {
+        let mut links = self.0.link().get().match_name(name).execute();
+        match links.try_next().await {
+            Ok(link) => Ok(link.map(read)),
+            Err(error) if code(&error) == Some(libc::ENODEV) => Ok(None),
+            Err(error) => Err(failure("look at a tap")(error)),
+        }
+    }
+
+    /// The servers that have a tap.
+    pub async fn servers(&self) -> Result<Vec<ServerId>, DriverError> {
+        let mut links = self.0.link().get().execute();
+        let mut found = Vec::new();
+        while let Some(link) = links.try_next().await.map_err(failure("list the taps"))? {
+            let tap = read(link);
+            found.extend(tap::server(&tap.name).filter(|_| tap.is_tap));
+        }
+        Ok(found)
+    }
+
+    /// Brings addresses, routes and neighbours of a tap to what `nic` says. `fresh`: nothing stale can be there.
+    pub async fn settle(&self, tap: &Tap, nic: &Nic, fresh: bool) -> Result<(), DriverError> {
+        let wanted = Wanted::of(nic)?;
+        if !tap.up || tap.mtu != u32::from(nic.mtu) {
+            let change = LinkUnspec::new_with_index(tap.index).mtu(nic.mtu.into()).up().build();
+            self.0.link().set(change).execute().await.map_err(failure("bring a tap up"))?;
+        }
+        let addresses = if fresh { vec![] } else { self.addresses(tap).await? };
+        let routes = if fresh { vec![] } else { self.routes(tap).await? };
+        let neighbours = if fresh { vec![] } else { self.neighbours(tap).await? };
+        self.drop_stale(&wanted, &addresses, &routes, &neighbours).await?;
+        let has = |address: &(IpAddr, u8)| addresses.iter().any(|it| address_of(it) == Some(*address));
+        for (address, prefix) in wanted.addresses.iter().filter(|it| !has(it)) {
+            let add = self.0.address().add(tap.index, *address, *prefix).replace();
+            add.execute().await.map_err(failure("give a tap the gateway's address"))?;
+        }
+        for guest in &wanted.guest {
+            if !routes.iter().any(|it| leads_to(it, *guest)) {
+                let add = self.0.route().add(host_route(tap.index, *guest)?).replace();
+                add.execute().await.map_err(failure("route to a guest"))?;
+            }
+            if !neighbours.iter().any(|it| neighbour_of(it) == Some((*guest, &wanted.mac))) {
+                let add =
+                    self.0.neighbours().add(tap.index, *guest).link_layer_address(&wanted.mac).replace();
+                add.execute().await.map_err(failure("name a guest's MAC"))?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn drop_stale(
+        &self,
+        wanted: &Wanted,
+        addresses: &[AddressMessage],
+        routes: &[RouteMessage],
+        neighbours: &[NeighbourMessage],
+    ) -> Result<(), DriverError> {
+        for stale in
+            addresses.iter().filter(|it| address_of(it).is_none_or(|it| !wanted.addresses.contains(&it)))
+        {
+            let del = self.0.address().del(stale.clone());
+            del.execute().await.map_err(failure("take a stale address off a tap"))?;
+        }
+        let guests = |route: &RouteMessage| wanted.guest.iter().any(|it| leads_to(route, *it));
+        let ours = |route: &RouteMessage| route.header.protocol != RouteProtocol::Kernel;
+        for stale in routes.iter().filter(|it| ours(it) && !guests(it)) {
+            let del = self.0.route().del(stale.clone());
+            del.execute().await.map_err(failure("take away a stale route"))?;
+        }
+        let known =
+            |it: &NeighbourMessage| neighbour_of(it).is_some_and(|(ip, _)| wanted.guest.contains(&ip));
+        let permanent = |it: &NeighbourMessage| it.header.state == NeighbourState::Permanent;
+        for stale in neighbours.iter().filter(|it| permanent(it) && !known(it)) {
+            let del = self.0.neighbours().del(stale.clone());
+            del.execute().await.map_err(failure("take away a stale neighbour"))?;
+        }
+        Ok(())
+    }
+
+    async fn addresses(&self, tap: &Tap) -> Result<Vec<AddressMessage>, DriverError> {
+        let mut request = self.0.address().get();
+        request.message_mut().header.index = tap.index;
+        request.execute().try_collect().await.map_err(failure("list a tap's addresses"))
+    }
+
+    /// Routes of the main table that lead out of the tap.
+    async fn routes(&self, tap: &Tap) -> Result<Vec<RouteMessage>, DriverError> {
+        let v4 = RouteMessageBuilder::<Ipv4Addr>::new().get_mut().clone();
+        let v6 = RouteMessageBuilder::<Ipv6Addr>::new().get_mut().clone();
+        let mut found = Vec::new();
+        for mut asked in [v4, v6] {
+            asked.header.protocol = RouteProtocol::Unspec;
+            asked.header.kind = RouteType::Unspec;
+            asked.header.table = RouteHeader::RT_TABLE_MAIN;
+            asked.attributes = vec![RouteAttribute::Oif(tap.index)];
+            let routes = self.0.route().get(asked).execute();
+            let routes: Vec<RouteMessage> =
+                routes.try_collect().await.map_err(failure("list a tap's routes"))?;
+            found.extend(routes);
+        }
+        Ok(found)
+    }
+
+    async fn neighbours(&self, tap: &Tap) -> Result<Vec<NeighbourMessage>, DriverError> {
+        let mut found = Vec::new();
+        for family in [AddressFamily::Inet, AddressFamily::Inet6] {
+            let request = self.0.neighbours().get().set_address_family(family);
+            let mut answers = request.execute();
+            while let Some(it) = answers.try_next().await.map_err(failure("list a tap's neighbours"))? {
+                found.extend((it.header.ifindex == tap.index).then_some(it));
+            }
+        }
+        Ok(found)
+    }
+
+    /// Removes a tap with its addresses, routes and neighbours. Absent is fine.
+    pub async fn remove(&self, name: &str) -> Result<(), DriverError> {
+        let Some(tap) = self.find(name).await? else { return Ok(()) };
+        tap.checked()?;
+        match self.0.link().del(tap.index).execute().await {
+            Err(error) if code(&error) != Some(libc::ENODEV) => Err(failure("remove a tap")(error)),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Tap {
+    /// Refuses a link that only has a tap's name.
+    pub fn checked(&self) -> Result<(), DriverError> {
+        if self.is_tap {
+            return Ok(());
+        }
+        Err(DriverError::Fatal(format!(
+            "{} is not a tap: something else on this host took the name",
+            self.name
+        )))
+    }
+
+    /// Bytes that the host received on the tap and sent to it.
+    pub fn bytes(&self) -> (u64, u64) {
+        (self.stats.rx_bytes, self.stats.tx_bytes)
+    }
+}
+
+fn read(link: LinkMessage) -> Tap {
+    let up = link.header.flags.contains(LinkFlags::Up);
+    let mut tap = Tap {
+        index: link.header.index,
+        up,
+        mtu: 0,
+        stats: Stats64::default(),
+        is_tap: false,
+        name: String::new(),
+    };
+    for attribute in link.attributes {
+        match attribute {
+            LinkAttribute::Mtu(mtu) => tap.mtu = mtu,
+            LinkAttribute::Stats64(stats) => tap.stats = stats,
+            LinkAttribute::IfName(name) => tap.name = name,
+            LinkAttribute::LinkInfo(infos) => {
+                tap.is_tap = infos.iter().any(|it| matches!(it, LinkInfo::Kind(InfoKind::Tun)));
+            }
+            _ => {}
+        }
+    }
+    tap
+}
+
+fn address_of(message: &AddressMessage) -> Option<(IpAddr, u8)> {
+    message.attributes.iter().find_map(|it| match it {
+        AddressAttribute::Address(address) => Some((*address, message.header.prefix_len)),
+        _ => None,
+    })
+}
+
+fn neighbour_of(message: &NeighbourMessage) -> Option<(IpAddr, &Vec<u8>)> {
+    let address = message.attributes.iter().find_map(|it| match it {
+        NeighbourAttribute::Destination(NeighbourAddress::Inet(ip)) => Some(IpAddr::V4(*ip)),
+        NeighbourAttribute::Destination(NeighbourAddress::Inet6(ip)) => Some(IpAddr::V6(*ip)),
+        _ => None,
+    })?;
+    let mac = message.attributes.iter().find_map(|it| match it {
+        NeighbourAttribute::LinkLayerAddress(mac) => Some(mac),
+        _ => None,
+    })?;
+    (message.header.state == NeighbourState::Permanent).then_some((address, mac))
+}
+
+/// Whether the route is the host route to exactly this guest.
+fn leads_to(route: &RouteMessage, guest: IpAddr) -> bool {
+    let whole = if guest.is_ipv4() { 32 } else { 128 };
+    route.header.destination_prefix_length == whole
+        && route.attributes.iter().any(|it| match (it, guest) {
+            (RouteAttribute::Destination(RouteAddress::Inet(ip)), IpAddr::V4(guest)) => *ip == guest,
+            (RouteAttribute::Destination(RouteAddress::Inet6(ip)), IpAddr::V6(guest)) => *ip == guest,
+            _ => false,
+        })
+}
+
+fn host_route(index: u32, guest: IpAddr) -> Result<RouteMessage, DriverError> {
+    let (whole, scope) = if guest.is_ipv4() { (32, RouteScope::Link) } else { (128, RouteScope::Universe) };
+    let route = RouteMessageBuilder::<IpAddr>::new()
+        .destination_prefix(guest, whole)
+        .map_err(DriverError::fatal)?
+        .output_interface(index)
+        .scope(scope);
+    Ok(route.build())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_mac_of_one_card_is_a_mac() {
+        assert_eq!(mac("52:54:00:00:00:0a").unwrap(), [0x52, 0x54, 0, 0, 0, 0x0a]);
+        for wrong in [
+            "",
+            "52:54:00:00:00",
+            "52:54:00:00:00:0a:0b",
+            "ff:ff:ff:ff:ff:ff",
+            "52:54:00:00:0:0aa",
+            "+2:54:00:00:00:0a",
+        ] {
+            assert!(mac(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! How machines are joined to the network: routed taps where there is root, user mode where there is none.
+//!
+//! Promises: one tap, one table of rules and one set of routes per machine, named after its id; `ensure` makes what
+//! is missing, mends what drifted and leaves the rest alone; `remove` leaves nothing. A guest is never joined
+//! without the rules that keep it from speaking as another. Must not know: QEMU.
+//!
+//! Everything acts in the network namespace of the thread that calls it.
+
+mod links;
+mod nft;
+mod rules;
+mod sysctls;
+mod tap;
+pub mod user;
+
+pub use tap::TapHandle;
+
+use crate::{DriverError, Nic};
+use bulut_model::ServerId;
+use links::Links;
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+/// How the host is prepared.
+#[derive(Debug, Clone, Default)]
+pub struct RoutedConfig {
+    /// Private pools, as address and prefix length: they are masqueraded when they leave the host.
+    pub nat_sources: Vec<(IpAddr, u8)>,
+}
+
+/// What passed a machine's tap since the tap was made. It outlives restarts of the guest, so a driver that counts
+/// by epoch subtracts what was there when the epoch began.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Bytes that the guest received.
+    pub received_bytes: u64,
+    /// Bytes that the guest sent, forged frames included.
+    pub sent_bytes: u64,
+    /// Frames dropped because the guest had no right to send them.
+    pub forged_frames: u64,
+}
+
+/// Routed networking of this host.
+#[derive(Debug)]
+pub struct Routed {
+    links: Links,
+}
+
+impl Routed {
+    /// Prepares the host: forwarding, the rules that hold for all taps, masquerading. May be done again at any time.
+    ///
+    /// # Errors
+    /// `Fatal` without the rights or the kernel's support (see [`routed_possible`]).
+    pub async fn new(config: RoutedConfig) -> Result<Self, DriverError> {
+        for (address, prefix) in &config.nat_sources {
+            if *prefix > if address.is_ipv4() { 32 } else { 128 } {
+                return Err(DriverError::Fatal(format!("{address}/{prefix} is not a network")));
+            }
+        }
+        sysctls::forward()?;
+        nft::apply(&rules::host(&config.nat_sources)).await?;
+        Ok(Self { links: Links::open()? })
+    }
+
+    /// Makes or mends the tap of a server with its addresses, routes, neighbours and rules.
+    ///
+    /// # Errors
+    /// `Fatal` for an interface that cannot be (a wrong MAC, a name taken by another link), else `Retry`.
+    pub async fn ensure(&self, id: ServerId, nic: &Nic) -> Result<(), DriverError> {
+        let name = tap::name(id)?;
+        links::mac(&nic.mac)?;
+        let before = self.links.find(&name).await?;
+        if let Some(tap) = &before {
+            tap.checked()?;
+        } else {
+            tap::create(&name)
+                .map_err(|error| DriverError::Fatal(format!("cannot make tap {name}: {error}")))?;
+        }
+        // The rules come first: no frame passes a tap that has none.
+        let who = rules::Identity { tap: &name, mac: &nic.mac, ipv4: nic.ipv4, ipv6: nic.ipv6 };
+        nft::apply(&rules::guard(id, &who, before.is_none())).await?;
+        sysctls::tap(&name, nic.ipv6.is_some())?;
+        let fresh = before.is_none();
+        let tap = self.links.find(&name).await?;
+        let tap =
+            tap.ok_or_else(|| DriverError::Retry(format!("tap {name} vanished while it was set up")))?;
+        self.links.settle(&tap, nic, fresh).await
+    }
+
+    /// Opens a server's tap for its hypervisor; one process at a time may have it open.
+    ///
+    /// # Errors
+    /// `Gone` if [`Routed::ensure`] was not done, `Retry` if another process has it open.
+    pub fn open_tap(&self, id: ServerId) -> Result<TapHandle, DriverError> {
+        tap::open(id)
+    }
+
+    /// Removes all that was made for a server, also half-made and with a hypervisor still there. Absent is fine.
+    ///
+    /// # Errors
+    /// `Retry` if the kernel refuses for now.
+    pub async fn remove(&self, id: ServerId) -> Result<(), DriverError> {
+        // The tap goes first: it must not live without its rules.
+        self.links.remove(&tap::name(id)?).await?;
+        nft::apply(&rules::unguard(id)).await
+    }
+
+    /// Servers of which there is a tap or a table, in order.
+    ///
+    /// # Errors
+    /// `Retry` if the kernel cannot be asked.
+    pub async fn list(&self) -> Result<Vec<ServerId>, DriverError> {
+        let mut found: BTreeSet<ServerId> = self.links.servers().await?.into_iter().collect();
+        let tables = nft::list(&["tables", "netdev"]).await?.unwrap_or_default();
+        found.extend(tables.iter().filter_map(|it| rules::server(it["table"]["name"].as_str()?)));
+        Ok(found.into_iter().collect())
+    }
+
+    /// What passed a server's tap.
+    ///
+    /// # Errors
+    /// `Gone` if it has none.
+    pub async fn counters(&self, id: ServerId) -> Result<Counters, DriverError> {
+        let name = tap::name(id)?;
+        let tap = self.links.find(&name).await?;
+        let tap = tap.ok_or_else(|| DriverError::Gone(format!("server {id} has no tap {name}")))?;
+        let (sent_bytes, received_bytes) = tap.bytes();
+        let counter = nft::list(&["counter", "netdev", &rules::table(id), rules::COUNTER]).await?;
+        let forged_frames =
+            counter.iter().flatten().find_map(|it| it["counter"]["packets"].as_u64()).unwrap_or(0);
+        Ok(Counters { received_bytes, sent_bytes, forged_frames })
+    }
+}
+
+/// Whether this process can do routed networking here: root, taps, nftables with all that the rules need.
+///
+/// # Errors
+/// What is missing and how to mend it, for a person.
+pub fn routed_possible() -> Result<(), String> {
+    if !nix::unistd::geteuid().is_root() {
+        return Err("routed networking needs root: run as root, or go on with user networking".to_owned());
+    }
+    tap::probe().map_err(|error| {
+        let device = tap::DEVICE;
+        format!("no tap can be made through {device} ({error}): load the tun module (`modprobe tun`) and let root open {device}")
+    })?;
+    let pool = [([10, 0, 0, 0].into(), 8), (std::net::Ipv6Addr::from_bits(0xfd << 120).into(), 8)];
+    let document = nft::document(&rules::host(&pool)).to_string();
+    nft::check(&document).map_err(|refusal| {
+        format!("nftables does not work here ({refusal}): install the package nftables, and a kernel with nf_tables, NAT and netdev tables")
+    })
+}
