@@ -95,6 +95,21 @@ fn code(error: &rtnetlink::Error) -> Option<i32> {
     }
 }
 
+/// What was to be taken away may have gone by itself.
+fn vanished(taken: Result<(), rtnetlink::Error>, what: &str) -> Result<(), DriverError> {
+    match taken {
+        Err(error)
+            if matches!(
+                code(&error),
+                Some(libc::ESRCH | libc::ENOENT | libc::ENODEV | libc::EADDRNOTAVAIL)
+            ) =>
+        {
+            Ok(())
+        }
+        other => other.map_err(failure(what)),
+    }
+}
+
 impl Links {
     /// Opens a socket to the kernel; its task ends with the runtime or the last handle.
     pub fn open() -> Result<Self, DriverError> {
@@ -133,9 +148,16 @@ impl Links {
             self.0.link().set(change).execute().await.map_err(failure("bring a tap up"))?;
         }
         let addresses = if fresh { vec![] } else { self.addresses(tap).await? };
+        // Addresses first: the kernel takes the routes that need them away by itself.
+        for stale in
+            addresses.iter().filter(|it| address_of(it).is_none_or(|it| !wanted.addresses.contains(&it)))
+        {
+            let del = self.0.address().del(stale.clone()).execute().await;
+            vanished(del, "take a stale address off a tap")?;
+        }
         let routes = if fresh { vec![] } else { self.routes(tap).await? };
         let neighbours = if fresh { vec![] } else { self.neighbours(tap).await? };
-        self.drop_stale(&wanted, &addresses, &routes, &neighbours).await?;
+        self.drop_stale(&wanted, &routes, &neighbours).await?;
         let has = |address: &(IpAddr, u8)| addresses.iter().any(|it| address_of(it) == Some(*address));
         for (address, prefix) in wanted.addresses.iter().filter(|it| !has(it)) {
             let add = self.0.address().add(tap.index, *address, *prefix).replace();
@@ -158,28 +180,19 @@ impl Links {
     async fn drop_stale(
         &self,
         wanted: &Wanted,
-        addresses: &[AddressMessage],
         routes: &[RouteMessage],
         neighbours: &[NeighbourMessage],
     ) -> Result<(), DriverError> {
-        for stale in
-            addresses.iter().filter(|it| address_of(it).is_none_or(|it| !wanted.addresses.contains(&it)))
-        {
-            let del = self.0.address().del(stale.clone());
-            del.execute().await.map_err(failure("take a stale address off a tap"))?;
-        }
         let guests = |route: &RouteMessage| wanted.guest.iter().any(|it| leads_to(route, *it));
         let ours = |route: &RouteMessage| route.header.protocol != RouteProtocol::Kernel;
         for stale in routes.iter().filter(|it| ours(it) && !guests(it)) {
-            let del = self.0.route().del(stale.clone());
-            del.execute().await.map_err(failure("take away a stale route"))?;
+            vanished(self.0.route().del(stale.clone()).execute().await, "take away a stale route")?;
         }
         let known =
             |it: &NeighbourMessage| neighbour_of(it).is_some_and(|(ip, _)| wanted.guest.contains(&ip));
         let permanent = |it: &NeighbourMessage| it.header.state == NeighbourState::Permanent;
         for stale in neighbours.iter().filter(|it| permanent(it) && !known(it)) {
-            let del = self.0.neighbours().del(stale.clone());
-            del.execute().await.map_err(failure("take away a stale neighbour"))?;
+            vanished(self.0.neighbours().del(stale.clone()).execute().await, "take away a stale neighbour")?;
         }
         Ok(())
     }
@@ -224,10 +237,7 @@ impl Links {
     pub async fn remove(&self, name: &str) -> Result<(), DriverError> {
         let Some(tap) = self.find(name).await? else { return Ok(()) };
         tap.checked()?;
-        match self.0.link().del(tap.index).execute().await {
-            Err(error) if code(&error) != Some(libc::ENODEV) => Err(failure("remove a tap")(error)),
-            _ => Ok(()),
-        }
+        vanished(self.0.link().del(tap.index).execute().await, "remove a tap")
     }
 }
 

@@ -122,6 +122,9 @@ pub(super) fn guard(id: ServerId, who: &Identity<'_>, fresh: bool) -> Vec<Value>
         tests
     };
     rule(forged(vec![test("!=", field("ether", "saddr"), who.mac)]));
+    // By position: the kernel sets a tag aside, and tests of the protocol see what it was around.
+    let tag = json!({ "payload": { "base": "ll", "offset": 96, "len": 16 } });
+    rule(forged(vec![is(tag, any_of(vec![0x8100.into(), 0x88a8.into()]))]));
     for tests in arp(who) {
         rule(tests);
     }
