@@ -8,7 +8,7 @@ use crate::{DriverError, Nic};
 use bulut_model::ServerId;
 use futures_util::TryStreamExt;
 use rtnetlink::packet_route::AddressFamily;
-use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
+use rtnetlink::packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage};
 use rtnetlink::packet_route::link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, Stats64};
 use rtnetlink::packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState,
@@ -70,7 +70,11 @@ impl Wanted {
 pub(super) fn mac(text: &str) -> Result<Vec<u8>, DriverError> {
     let octets: Option<Vec<u8>> = text
         .split(':')
-        .map(|part| (part.len() == 2).then(|| u8::from_str_radix(part, 16).ok()).flatten())
+        .map(|part| {
+            (part.len() == 2 && part.bytes().all(|it| it.is_ascii_hexdigit()))
+                .then(|| u8::from_str_radix(part, 16).ok())
+                .flatten()
+        })
         .collect();
     octets
         .filter(|it| it.len() == 6 && it[0] & 1 == 0)
@@ -160,7 +164,9 @@ impl Links {
         self.drop_stale(&wanted, &routes, &neighbours).await?;
         let has = |address: &(IpAddr, u8)| addresses.iter().any(|it| address_of(it) == Some(*address));
         for (address, prefix) in wanted.addresses.iter().filter(|it| !has(it)) {
-            let add = self.0.address().add(tap.index, *address, *prefix).replace();
+            let mut add = self.0.address().add(tap.index, *address, *prefix).replace();
+            // The tap's other end is one guest: nobody can have the gateway's address before it.
+            add.message_mut().header.flags |= AddressHeaderFlags::Nodad;
             add.execute().await.map_err(failure("give a tap the gateway's address"))?;
         }
         for guest in &wanted.guest {
