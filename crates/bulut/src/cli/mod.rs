@@ -1,0 +1,207 @@
+//! Room: the command line. Two families: commands for people who use a running cloud, through its public API alone;
+//! and commands for its operator, on the box, on the state directory and the database.
+//!
+//! Promises: data to stdout, all else to stderr; `--json` on every read; exit code 0 done, 1 refused, 2 broken; an
+//! error is one line and a hint. Must not know: HTTP handlers and SQL.
+
+pub mod cloud;
+pub mod completions;
+pub mod context;
+pub mod event;
+pub mod failure;
+pub mod key;
+pub mod login;
+pub mod logout;
+pub mod output;
+pub mod package;
+pub mod region;
+pub mod server;
+pub mod session;
+pub mod wire;
+
+use clap::error::ErrorKind;
+use clap::{Parser, Subcommand};
+use context::Context;
+use failure::{Failure, Result};
+use output::Output;
+use session::Home;
+use std::ffi::OsString;
+use tracing_subscriber::EnvFilter;
+
+/// A VPS cloud in one binary: `bulut serve` runs it, the other commands use and operate it.
+#[derive(Debug, Parser)]
+#[command(name = "bulut", version, max_term_width = 100, arg_required_else_help = true)]
+pub struct Cli {
+    /// Print data as JSON
+    #[arg(long, global = true)]
+    json: bool,
+    /// No notes and no progress; only the data, or only the id
+    #[arg(long, short, global = true)]
+    quiet: bool,
+    /// What to log to stderr, for example info or bulut=debug
+    #[arg(long, global = true, value_name = "FILTER", env = "BULUT_LOG", hide_env_values = true)]
+    log: Option<String>,
+    /// The cloud to talk to; the one that you are signed in to if absent
+    #[arg(long, global = true, value_name = "URL", env = "BULUT_URL", hide_env_values = true)]
+    url: Option<String>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Login(login::Login),
+    /// Forget the session
+    Logout,
+    #[command(subcommand)]
+    Server(server::ServerCommand),
+    #[command(subcommand)]
+    Package(package::PackageCommand),
+    #[command(subcommand)]
+    Region(region::RegionCommand),
+    #[command(subcommand)]
+    Key(key::KeyCommand),
+    #[command(subcommand)]
+    Event(event::EventCommand),
+    Completions(completions::Completions),
+}
+
+/// Runs the program with these arguments (the first is its name) and returns its exit code.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => return not_understood(&error),
+    };
+    let output = Output { json: cli.json, quiet: cli.quiet };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(why) => {
+            let failure = Failure::broken(format!("cannot start threads: {why}"));
+            output.failure(&failure);
+            return failure.exit_code();
+        }
+    };
+    let result = runtime.block_on(dispatch(cli, output));
+    // A thread may still wait for a key that nobody will press; the process does not wait for it.
+    runtime.shutdown_background();
+    match result {
+        Ok(()) => 0,
+        Err(failure) => {
+            output.failure(&failure);
+            failure.exit_code()
+        }
+    }
+}
+
+async fn dispatch(cli: Cli, output: Output) -> Result<()> {
+    log_to_stderr(cli.log.as_deref())?;
+    let user = std::env::var("BULUT_USER").ok().filter(|user| !user.is_empty());
+    let url = cli.url.filter(|url| !url.is_empty());
+    let context = Context { output, url, user, home: Home::find()? };
+    match cli.command {
+        Command::Login(login) => login::run(&context, login).await,
+        Command::Logout => logout::run(&context).await,
+        Command::Server(command) => server::run(&context, command).await,
+        Command::Package(command) => package::run(&context, command).await,
+        Command::Region(command) => region::run(&context, command).await,
+        Command::Key(command) => key::run(&context, command).await,
+        Command::Event(command) => event::run(&context, command).await,
+        Command::Completions(completions) => completions::run(&context, &completions),
+    }
+}
+
+fn log_to_stderr(filter: Option<&str>) -> Result<()> {
+    let filter = EnvFilter::try_new(filter.unwrap_or("warn"))
+        .map_err(|why| Failure::refused(format!("--log: {why}")).hint("for example --log info"))?;
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init().ok();
+    Ok(())
+}
+
+/// Help and version are data; what was not understood is one line and a hint, like every other error.
+fn not_understood(error: &clap::Error) -> u8 {
+    let output = Output::default();
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            output.line(error.to_string().trim_end());
+            0
+        }
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            output.note(error.to_string().trim_end());
+            1
+        }
+        _ => {
+            let failure = usage_failure(&error.to_string());
+            output.failure(&failure);
+            failure.exit_code()
+        }
+    }
+}
+
+/// Shortens clap's paragraph: its first sentence with the list below it, and as a hint its tip or the usage.
+fn usage_failure(text: &str) -> Failure {
+    let text = text.strip_prefix("error: ").unwrap_or(text);
+    let mut paragraphs = text.split("\n\n");
+    let message = paragraphs.next().unwrap_or(text).split_whitespace().collect::<Vec<_>>().join(" ");
+    let mut hint = None;
+    for paragraph in paragraphs.map(str::trim) {
+        if let Some(tip) = paragraph.strip_prefix("tip: ") {
+            hint = Some(tip.lines().next().unwrap_or(tip).to_owned());
+        } else if let (Some(usage), None) = (paragraph.strip_prefix("Usage: "), &hint) {
+            hint = Some(format!("usage: {}", usage.lines().next().unwrap_or(usage)));
+        }
+    }
+    let failure = Failure::refused(message);
+    failure.hint(hint.unwrap_or_else(|| "bulut --help".to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(line.split(' '))
+    }
+
+    #[test]
+    fn the_definition_holds_together() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn global_flags_stand_anywhere() {
+        assert!(parse("bulut server list --json").unwrap().json);
+        assert!(parse("bulut --json server list -q").unwrap().quiet);
+        assert_eq!(parse("bulut region list --url http://x").unwrap().url.as_deref(), Some("http://x"));
+    }
+
+    #[test]
+    fn wait_takes_its_stage_only_behind_an_equals_sign() {
+        assert!(parse("bulut server create --name a --wait --timeout 5").is_ok());
+        assert!(parse("bulut server create --name a --wait=cloud-init").is_ok());
+        assert!(parse("bulut server create --name a --wait=soon").is_err());
+        assert!(parse("bulut server start web1 --wait=reachable").is_ok());
+    }
+
+    #[test]
+    fn a_command_for_ssh_stands_behind_two_dashes() {
+        assert!(parse("bulut server ssh 7 -- uname -a --json").is_ok_and(|cli| !cli.json));
+        assert!(parse("bulut server ssh 7 uname").is_err());
+    }
+
+    #[test]
+    fn no_password_is_an_argument() {
+        assert!(parse("bulut login --password secret").is_err());
+    }
+
+    #[test]
+    fn what_is_not_understood_is_one_line_and_a_hint() {
+        let failure = usage_failure(&parse("bulut server create").unwrap_err().to_string());
+        assert_eq!(failure.message, "the following required arguments were not provided: --name <NAME>");
+        assert_eq!(failure.hint.as_deref(), Some("usage: bulut server create --name <NAME>"));
+        let failure = usage_failure(&parse("bulut packge list").unwrap_err().to_string());
+        assert_eq!(failure.message, "unrecognized subcommand 'packge'");
+        assert_eq!(failure.hint.as_deref(), Some("a similar subcommand exists: 'package'"));
+        assert_eq!(failure.exit_code(), 1);
+    }
+}

@@ -1,0 +1,93 @@
+//! Room: the command line. `bulut server show`: one server, and where ssh reaches it.
+
+use super::One;
+use crate::cli::cloud::{Cloud, parse};
+use crate::cli::context::Context;
+use crate::cli::failure::Result;
+use crate::cli::wire::{Endpoint, NativeServer, Network, Server};
+use serde_json::Value;
+
+/// Runs the command.
+pub async fn run(context: &Context, cloud: &Cloud, one: &One) -> Result<()> {
+    let server = super::find(cloud, &one.server).await?;
+    print(context, cloud, server.id).await
+}
+
+/// Prints one server, as it is now.
+pub async fn print(context: &Context, cloud: &Cloud, id: u64) -> Result<()> {
+    let mut answer = cloud.get(&format!("/v1/server/{id}"), &[]).await?;
+    let mut value = match &mut answer {
+        Value::Array(servers) if !servers.is_empty() => servers.remove(0),
+        _ => answer,
+    };
+    let ssh = ssh_endpoint(cloud, id).await?;
+    if context.output.json {
+        if let (Some(server), Some(ssh)) = (value.as_object_mut(), &ssh) {
+            server.insert("ssh".into(), serde_json::json!({"host": ssh.host, "port": ssh.port}));
+        }
+        context.output.json(&value);
+        return Ok(());
+    }
+    context.output.facts(&facts(parse(value)?, ssh));
+    Ok(())
+}
+
+/// Where ssh reaches the server; nothing as long as that is not settled.
+pub async fn ssh_endpoint(cloud: &Cloud, id: u64) -> Result<Option<Endpoint>> {
+    Ok(cloud.read::<NativeServer>(&format!("/v2/servers/{id}")).await?.ssh)
+}
+
+fn facts(server: Server, ssh: Option<Endpoint>) -> Vec<(&'static str, String)> {
+    let events = server.active_events.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
+    let facts = [
+        ("id", server.id.to_string()),
+        ("name", server.name),
+        ("host name", server.hostname.0),
+        ("state", server.state),
+        ("under way", if events.is_empty() { events } else { format!("event {events}") }),
+        ("region", server.region),
+        ("image", server.image),
+        ("package", server.package),
+        ("size", format!("{} CPU, {} GB memory, {} GB disk", server.cpu, server.memory, server.disk)),
+        ("IPv4", address(&server.networks.v4)),
+        ("IPv6", address(&server.networks.v6)),
+        ("ssh", ssh.map(|ssh| ssh_command(&ssh)).unwrap_or_default()),
+        ("tags", server.tags.join(", ")),
+        ("created", server.created_at.0),
+    ];
+    facts.into_iter().filter(|(_, value)| !value.is_empty()).collect()
+}
+
+fn address(network: &Network) -> String {
+    if network.ip.is_empty() {
+        return String::new();
+    }
+    format!("{} netmask {} gateway {}", network.ip, network.netmask, network.gateway)
+}
+
+fn ssh_command(ssh: &Endpoint) -> String {
+    if ssh.port == 22 {
+        format!("ssh root@{}", ssh.host)
+    } else {
+        format!("ssh -p {} root@{}", ssh.port, ssh.host)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_server_has_not_is_not_shown() {
+        let server = serde_json::from_value(serde_json::json!({
+            "id": 7, "name": "web1", "state": "Running", "cpu": 1, "memory": 1, "disk": 20, "active_events": [],
+            "networks": {"v4": {"ip": "10.0.0.2", "netmask": "255.255.255.192", "gateway": "10.0.0.1"}, "v6": ""}
+        }));
+        let facts = facts(server.unwrap(), Some(Endpoint { host: "127.0.0.1".into(), port: 2201 }));
+        let find = |name: &str| facts.iter().find(|(n, _)| *n == name).map(|(_, value)| value.as_str());
+        assert_eq!(find("ssh"), Some("ssh -p 2201 root@127.0.0.1"));
+        assert_eq!(find("IPv6"), None);
+        assert_eq!(find("under way"), None);
+        assert_eq!(find("IPv4"), Some("10.0.0.2 netmask 255.255.255.192 gateway 10.0.0.1"));
+    }
+}

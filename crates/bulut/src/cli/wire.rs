@@ -1,0 +1,316 @@
+//! Room: the command line. What a client reads in the answers of a cloud (the Cloude document; the native API for
+//! ssh and set-up).
+//!
+//! Promises: only what is needed is asked for, and numbers may come as text, as in the document's own examples.
+//! Must not know: the server's types; a client of another version must still read these.
+
+use serde::{Deserialize, Deserializer};
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// A number or a text that the document shows as either, kept as it was written.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Plain(pub String);
+
+impl<'de> Deserialize<'de> for Plain {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(match serde_json::Value::deserialize(deserializer)? {
+            serde_json::Value::Null => Self::default(),
+            serde_json::Value::String(text) => Self(text),
+            other => Self(other.to_string()),
+        })
+    }
+}
+
+impl fmt::Display for Plain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A server, as in `server/list`.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Server {
+    /// What the calls take.
+    pub id: u64,
+    /// Free text.
+    pub name: String,
+    /// Virtual CPUs.
+    #[serde(default)]
+    pub cpu: Plain,
+    /// Memory, GB.
+    #[serde(default)]
+    pub memory: Plain,
+    /// Disk, GB.
+    #[serde(default)]
+    pub disk: Plain,
+    /// `Running`, `Stopped` or `Stopping`.
+    pub state: String,
+    /// Slug.
+    #[serde(default)]
+    pub region: String,
+    /// Slug.
+    #[serde(default)]
+    pub image: String,
+    /// Slug.
+    #[serde(default)]
+    pub package: String,
+    /// Host name.
+    #[serde(default)]
+    pub hostname: Plain,
+    /// Tags.
+    #[serde(default)]
+    pub tags: Vec<String>,
+    /// Addresses.
+    #[serde(default)]
+    pub networks: Networks,
+    /// `YYYY-MM-DDTHH:MM:SSZ`.
+    #[serde(default)]
+    pub created_at: Plain,
+    /// Events under way.
+    #[serde(default)]
+    pub active_events: Vec<u64>,
+}
+
+/// The addresses of a server.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub struct Networks {
+    /// IPv4.
+    #[serde(default)]
+    pub v4: Network,
+    /// IPv6.
+    #[serde(default)]
+    pub v6: Network,
+}
+
+/// An address; `""` on the wire, and empty here, where there is none.
+#[derive(Debug, Clone, Default)]
+pub struct Network {
+    /// The server's address.
+    pub ip: String,
+    /// Netmask (IPv4) or prefix length (IPv6).
+    pub netmask: String,
+    /// Gateway.
+    pub gateway: String,
+}
+
+impl<'de> Deserialize<'de> for Network {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value = serde_json::Value::deserialize(deserializer)?;
+        let text = |name: &str| match &value[name] {
+            serde_json::Value::String(text) => text.clone(),
+            serde_json::Value::Null => String::new(),
+            other => other.to_string(),
+        };
+        Ok(Self { ip: text("ip"), netmask: text("netmask"), gateway: text("gateway") })
+    }
+}
+
+/// Where ssh reaches a server.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Endpoint {
+    /// Address or name.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+}
+
+/// What the native API adds to a server.
+#[derive(Debug, Clone, Deserialize)]
+pub struct NativeServer {
+    /// Where ssh reaches it, once that is settled.
+    #[serde(default)]
+    pub ssh: Option<Endpoint>,
+}
+
+/// How far the guest's own set-up is.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Setup {
+    /// `unknown`, `running`, `done` or `failed`.
+    #[serde(alias = "setup", alias = "state")]
+    pub status: String,
+}
+
+/// What `server/create` answers.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Created {
+    /// The event that ends when the server runs.
+    pub event_id: u64,
+    /// The server.
+    pub id: u64,
+}
+
+/// What the other changes answer.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Began {
+    /// The event to wait for.
+    pub event_id: u64,
+}
+
+/// An event.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Event {
+    /// Its id.
+    pub id: u64,
+    /// `VM.CREATE`…
+    pub event: String,
+    /// 0 running, 1 success, -1 error.
+    pub status: i64,
+    /// The server or snapshot.
+    #[serde(default)]
+    pub subscription_id: Plain,
+    /// Start.
+    #[serde(default)]
+    pub created_at: Plain,
+    /// End; empty while it runs.
+    #[serde(default)]
+    pub completed_at: Plain,
+    /// Why it failed.
+    #[serde(default)]
+    pub message: Plain,
+}
+
+impl Event {
+    /// The status in a word.
+    pub fn word(&self) -> &'static str {
+        match self.status {
+            0 => "running",
+            1 => "done",
+            _ => "failed",
+        }
+    }
+}
+
+/// A region.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Region {
+    /// What the calls take.
+    pub slug: String,
+    /// For people.
+    pub name: String,
+    /// ISO 3166.
+    #[serde(default)]
+    pub country: String,
+    /// Whether servers can be ordered there.
+    pub status: bool,
+}
+
+/// A package.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Package {
+    /// What the calls take.
+    pub slug: String,
+    /// Virtual CPUs.
+    #[serde(default)]
+    pub cpu: Plain,
+    /// Memory, GB.
+    #[serde(default)]
+    pub ram: Plain,
+    /// Disk, GB.
+    #[serde(default)]
+    pub disk: Plain,
+    /// Traffic, TB.
+    #[serde(default)]
+    pub bandwidth: Plain,
+    /// Price of an hour.
+    #[serde(default)]
+    pub hourly_price: Plain,
+    /// Most that a month costs.
+    #[serde(default)]
+    pub monthly_price: Plain,
+    /// Slugs.
+    #[serde(default)]
+    pub regions: Vec<String>,
+}
+
+/// An image.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Image {
+    /// For people.
+    pub name: String,
+    /// What the calls take.
+    pub slug: String,
+    /// `template` or `application`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// `Debian`…
+    #[serde(default)]
+    pub distribution: String,
+    /// Slugs.
+    #[serde(default)]
+    pub regions: Vec<String>,
+    /// Smallest disk, GB.
+    #[serde(default)]
+    pub min_disk_size: Plain,
+}
+
+/// A key of the account.
+#[derive(Debug, Clone, Deserialize)]
+pub struct SshKey {
+    /// Unique in the account.
+    pub name: String,
+    /// The line.
+    pub public_key: String,
+    /// MD5 with colons.
+    pub fingerprint: String,
+}
+
+/// `sshkey/list`: an object keyed by name; an empty one comes as `[]` from servers that know no empty objects.
+#[derive(Debug, Clone, Default)]
+pub struct SshKeys(pub Vec<SshKey>);
+
+impl<'de> Deserialize<'de> for SshKeys {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Either {
+            Keyed(BTreeMap<String, SshKey>),
+            List(Vec<SshKey>),
+        }
+        Ok(Self(match Either::deserialize(deserializer)? {
+            Either::Keyed(keyed) => keyed.into_values().collect(),
+            Either::List(list) => list,
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_documents_server_is_read_with_its_textual_disk_and_empty_v6() {
+        let server: Server = serde_json::from_str(
+            r#"{"id":1,"name":"ubuntu-16-04-x642","cpu":1,"memory":1,"disk":"0","state":"Stopped","region":"ist2",
+                "image":"ubuntu-16-04-x64","package":"eos2","networks":{"v4":{"ip":"172.17.32.68",
+                "netmask":"255.255.255.192","gateway":"172.17.32.65"},"v6":""},
+                "created_at":"2018-01-04T11:14:34Z","active_events":[]}"#,
+        )
+        .unwrap();
+        assert_eq!(server.disk.0, "0");
+        assert_eq!(server.cpu.0, "1");
+        assert_eq!(server.networks.v4.ip, "172.17.32.68");
+        assert_eq!(server.networks.v6.ip, "");
+        assert!(server.tags.is_empty());
+    }
+
+    #[test]
+    fn the_documents_keys_are_read_and_so_is_an_empty_list() {
+        let keys: SshKeys = serde_json::from_str(
+            r#"{"SSHTest":{"name":"SSHTest","public_key":"ssh-rsa AAAA","fingerprint":"d3:b7"}}"#,
+        )
+        .unwrap();
+        assert_eq!(keys.0[0].fingerprint, "d3:b7");
+        assert!(serde_json::from_str::<SshKeys>("[]").unwrap().0.is_empty());
+        assert!(serde_json::from_str::<SshKeys>("{}").unwrap().0.is_empty());
+    }
+
+    #[test]
+    fn an_events_status_is_a_word() {
+        let event: Event = serde_json::from_str(
+            r#"{"id":375,"event":"VM.START","status":-1,"subscription_id":1511,"created_at":"x","completed_at":"","message":"no room"}"#,
+        )
+        .unwrap();
+        assert_eq!((event.word(), event.message.0.as_str()), ("failed", "no room"));
+    }
+}
