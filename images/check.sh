@@ -6,7 +6,8 @@
 #
 # The guest gets a NoCloud seed with a static address, a key, a password and a customer's own part, then is asked over
 # ssh and over the guest agent whether all of it came true; in the end its power button is pressed.
-# ACCEL (tcg), CPUS (1), MEMORY_MIB (by image), TIMEOUT (seconds to the ssh banner, 400), KEEP=1 keeps the directory.
+# ACCEL (tcg), CPUS (1), MEMORY_MIB (by image), TIMEOUT (seconds to the ssh banner, 400), KEEP=1 keeps the directory,
+# ASK="command" has the guest run it after its first boot, and shows the answer.
 set -euo pipefail
 
 PATH=$PATH:/usr/sbin:/sbin
@@ -88,7 +89,7 @@ start() {
         -nodefaults -no-user-config -display none -vga none "${FIRMWARE[@]}" \
         -drive "if=none,id=root,file=$WORK/disk.qcow2,format=qcow2,discard=unmap" -device virtio-blk-pci,drive=root,bootindex=1 \
         -drive "if=none,id=seed,file=$WORK/seed.iso,format=raw,readonly=on" -device virtio-blk-pci,drive=seed \
-        -netdev "user,id=net,net=10.77.0.0/26,host=$GATEWAY,dns=10.77.0.3,hostfwd=tcp:127.0.0.1:$PORT-$ADDRESS:22" \
+        -netdev "user,id=net,ipv4=on,ipv6=off,net=10.77.0.0/26,host=$GATEWAY,dns=10.77.0.3,hostfwd=tcp:127.0.0.1:$PORT-$ADDRESS:22" \
         -device "virtio-net-pci,netdev=net,mac=$MAC,romfile=" -object rng-random,id=rng,filename=/dev/urandom -device virtio-rng-pci,rng=rng \
         -device virtio-serial-pci -chardev "socket,id=agent,path=$WORK/agent.sock,server=on,wait=off" \
         -device virtserialport,chardev=agent,name=org.qemu.guest_agent.0 \
@@ -217,7 +218,7 @@ check_power_button() {
 
 case ${1:-} in
     --packages) echo "$PACKAGES"; exit ;;
-    '' | -*) sed -n '2,9s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+    '' | -*) sed -n '2,11s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
 esac
 for tool in qemu-system-x86_64 qemu-img xorriso ssh-keygen jq python3; do
     command -v $tool > /dev/null || die "$tool is missing: apt-get install $PACKAGES"
@@ -236,6 +237,7 @@ start
 note "started $(describe slug) by $MODE, ${CPUS:-1} CPU, $MEMORY MiB, ${ACCEL:-tcg}, ssh on 127.0.0.1:$PORT"
 wait_for_banner
 check_seed
+[ -z "${ASK:-}" ] || guest "$ASK"
 check_agent
 check_restart
 check_power_button

@@ -121,7 +121,7 @@ make_disk() {
     clamp_times "$ROOT"
     # Blocks of 4 KiB and reserved descriptors let the file system grow online to 1 TiB, and few inodes make that
     # quick: each new block group has its inode table written.
-    as_root mke2fs -q -t ext4 -L tinyroot -b 4096 -i 32768 -m 0 -J size=4 \
+    as_root env MKE2FS_CONFIG="$HERE/../mke2fs.conf" mke2fs -q -F -t ext4 -L tinyroot -i 32768 -m 0 -J size=4 \
         -E "offset=$((ROOT_START * 512)),root_owner=0:0,resize=268435456,lazy_itable_init=0" \
         -d "$ROOT" "$disk" "$((DISK_MIB * 1024 - ROOT_START / 2))k"
     sed "s|@CMDLINE@|$CMDLINE|" "$HERE/grub.cfg" > "$WORK/grub.cfg"
