@@ -1,0 +1,228 @@
+//! Settings of the process: a TOML file, overridden by environment variables, overridden by flags.
+//!
+//! What belongs to the cloud (regions, packages, pools, prices) is data in the database, not a setting.
+
+use anyhow::{Context as _, bail};
+use confique::Config as _;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Settings, each with its environment variable.
+#[derive(Debug, Clone, confique::Config)]
+pub struct Config {
+    /// The state directory: database, keys, images, machines.
+    #[config(env = "BULUT_STATE", default = "./.bulut")]
+    pub state: PathBuf,
+
+    /// Address and port of the HTTP server. Loopback only unless you change it.
+    #[config(env = "BULUT_LISTEN", default = "127.0.0.1:8080")]
+    pub listen: SocketAddr,
+
+    /// sqlite:///path or postgres://user@host/database; by default a SQLite file in the state directory.
+    #[config(env = "BULUT_DATABASE")]
+    pub database: Option<String>,
+
+    /// Most connections to the database.
+    #[config(env = "BULUT_DATABASE_CONNECTIONS", default = 8)]
+    pub database_connections: u32,
+
+    /// What runs machines on this host: qemu, or simulated for developing without it.
+    #[config(env = "BULUT_DRIVER", default = "qemu")]
+    pub driver: String,
+
+    /// auto, kvm or tcg. auto takes KVM only when a probe guest really runs.
+    #[config(env = "BULUT_ACCELERATION", default = "auto")]
+    pub acceleration: String,
+
+    /// auto, routed (taps, needs root) or user (needs nothing).
+    #[config(env = "BULUT_NETWORKING", default = "auto")]
+    pub networking: String,
+
+    /// The QEMU program.
+    #[config(env = "BULUT_QEMU", default = "qemu-system-x86_64")]
+    pub qemu: PathBuf,
+
+    /// The qemu-img program.
+    #[config(env = "BULUT_QEMU_IMG", default = "qemu-img")]
+    pub qemu_img: PathBuf,
+
+    /// Where sockets of machines live; has to be short. By default below /run (root) or the runtime directory.
+    #[config(env = "BULUT_RUN_DIR")]
+    pub run_dir: Option<PathBuf>,
+
+    /// With root, machine N runs as user id BASE + N.
+    #[config(env = "BULUT_MACHINE_UID_BASE", default = 2_000_000)]
+    pub machine_uid_base: u32,
+
+    /// Name of this host among the nodes.
+    #[config(env = "BULUT_NODE", default = "local")]
+    pub node: String,
+
+    /// Slug of the region that this host belongs to.
+    #[config(env = "BULUT_REGION", default = "ist2")]
+    pub region: String,
+
+    /// Virtual CPUs that may be reserved, in percent of the host's cores.
+    #[config(env = "BULUT_CPU_OVERCOMMIT_PERCENT", default = 800)]
+    pub cpu_overcommit_percent: u32,
+
+    /// Memory that may be reserved, in percent of the host's.
+    #[config(env = "BULUT_MEMORY_OVERCOMMIT_PERCENT", default = 90)]
+    pub memory_overcommit_percent: u32,
+
+    /// Disk that may be reserved, in percent of the space below the state directory; disks grow as they fill.
+    #[config(env = "BULUT_DISK_OVERCOMMIT_PERCENT", default = 400)]
+    pub disk_overcommit_percent: u32,
+
+    /// How long a guest may take to shut down before its plug is pulled, seconds.
+    #[config(env = "BULUT_STOP_LIMIT_S", default = 60)]
+    pub stop_limit_s: u64,
+
+    /// How long a released address rests before it is given again, seconds.
+    #[config(env = "BULUT_ADDRESS_QUARANTINE_S", default = 60)]
+    pub address_quarantine_s: u64,
+
+    /// Operations that run at the same time.
+    #[config(env = "BULUT_WORKERS", default = 8)]
+    pub workers: usize,
+
+    /// How long a process holds an operation without renewing, milliseconds.
+    #[config(env = "BULUT_LEASE_MS", default = 15000)]
+    pub lease_ms: u64,
+
+    /// text or json.
+    #[config(env = "BULUT_LOG_FORMAT", default = "text")]
+    pub log_format: String,
+
+    /// What is logged, as in tracing's EnvFilter: info, bulut=debug, …
+    #[config(env = "BULUT_LOG", default = "info,sqlx=warn,tower_http=info")]
+    pub log: String,
+
+    /// Origins that browsers may call the APIs from; `*` for any. None by default.
+    #[config(env = "BULUT_CORS_ORIGINS", default = [], parse_env = confique::env::parse::list_by_comma)]
+    pub cors_origins: Vec<String>,
+
+    /// Size of the simulated node: cores, MiB and GiB.
+    #[config(env = "BULUT_SIMULATED_SIZE", default = [64, 262144, 16384], parse_env = confique::env::parse::list_by_comma)]
+    pub simulated_size: Vec<u64>,
+}
+
+/// What a command's flags say; it wins over environment and file.
+#[derive(Debug, Clone, Default)]
+pub struct Overrides {
+    /// The state directory.
+    pub state: Option<PathBuf>,
+    /// Where to listen.
+    pub listen: Option<SocketAddr>,
+}
+
+impl Config {
+    /// Reads the flags' overrides, below them the environment and, below it, `file`, or `bulut.toml` in the state directory where there is one.
+    ///
+    /// Errors: a sentence that names the file or variable.
+    pub fn load(file: Option<&Path>, overrides: Overrides) -> anyhow::Result<Self> {
+        let state = overrides
+            .state
+            .clone()
+            .or_else(|| std::env::var_os("BULUT_STATE").map(PathBuf::from))
+            .unwrap_or_else(|| PathBuf::from("./.bulut"));
+        let path = match file {
+            Some(path) if !path.exists() => bail!("the settings file {} does not exist", path.display()),
+            Some(path) => path.to_owned(),
+            None => state.join("bulut.toml"),
+        };
+        let mut config = Self::builder()
+            .env()
+            .file(&path)
+            .load()
+            .with_context(|| format!("the settings (environment, {}) cannot be read", path.display()))?;
+        config.state = std::path::absolute(overrides.state.as_deref().unwrap_or(&config.state))?;
+        config.listen = overrides.listen.unwrap_or(config.listen);
+        config.check()?;
+        Ok(config)
+    }
+
+    fn check(&self) -> anyhow::Result<()> {
+        let one_of = |name: &str, value: &str, accepted: &[&str]| {
+            if accepted.contains(&value) {
+                return Ok(());
+            }
+            bail!("the setting {name} is '{value}', but must be one of: {}", accepted.join(", "))
+        };
+        one_of("driver", &self.driver, &["qemu", "simulated"])?;
+        one_of("acceleration", &self.acceleration, &["auto", "kvm", "tcg"])?;
+        one_of("networking", &self.networking, &["auto", "routed", "user"])?;
+        one_of("log_format", &self.log_format, &["text", "json"])?;
+        if self.simulated_size.len() != 3 {
+            bail!("the setting simulated_size must be three numbers: cores, MiB, GiB");
+        }
+        if self.workers == 0 || self.lease_ms < 300 {
+            bail!("workers must be at least 1 and lease_ms at least 300");
+        }
+        Ok(())
+    }
+
+    /// A commented example of the settings file.
+    pub fn example() -> String {
+        confique::toml::template::<Self>(confique::toml::FormatOptions::default())
+    }
+
+    /// The database's URL.
+    pub fn database_url(&self) -> String {
+        self.database.clone().unwrap_or_else(|| format!("sqlite://{}", self.state.join("bulut.db").display()))
+    }
+
+    /// Where images lie.
+    pub fn images_dir(&self) -> PathBuf {
+        self.state.join("images")
+    }
+
+    /// Where machines' sockets live: short enough for a socket's name, and its own for each state directory.
+    pub fn run_dir(&self) -> PathBuf {
+        if let Some(dir) = &self.run_dir {
+            return dir.clone();
+        }
+        let tag = fold(self.state.as_os_str().as_encoded_bytes());
+        if nix::unistd::geteuid().is_root() {
+            return PathBuf::from(format!("/run/bulut-{tag:08x}"));
+        }
+        let base = std::env::var_os("XDG_RUNTIME_DIR").map_or_else(
+            || PathBuf::from(format!("/tmp/bulut-{}", nix::unistd::geteuid())),
+            |dir| PathBuf::from(dir).join("bulut"),
+        );
+        base.join(format!("{tag:08x}"))
+    }
+
+    /// How long a guest may take to shut down.
+    pub fn stop_limit(&self) -> Duration {
+        Duration::from_secs(self.stop_limit_s)
+    }
+
+    /// How long an operation is held without renewing.
+    pub fn lease(&self) -> Duration {
+        Duration::from_millis(self.lease_ms)
+    }
+
+    /// How long a released address rests.
+    pub fn address_quarantine(&self) -> Duration {
+        Duration::from_secs(self.address_quarantine_s)
+    }
+}
+
+/// FNV-1a over bytes: names a directory, protects nothing.
+fn fold(bytes: &[u8]) -> u32 {
+    bytes.iter().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_example_lists_every_setting_and_is_valid() {
+        let example = Config::example();
+        assert!(example.contains("listen") && example.contains("stop_limit_s"));
+        toml::from_str::<toml::Table>(&example).unwrap();
+    }
+}

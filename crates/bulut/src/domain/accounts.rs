@@ -1,0 +1,120 @@
+//! Accounts: made and kept by operators, looked at by their owners.
+
+use crate::app::App;
+use crate::domain::access::Caller;
+use crate::domain::passwords;
+use bulut_model::account::{Account, Standing, check_password};
+use bulut_model::name::{check_email, check_name, check_user_name};
+use bulut_model::{Error, Micros, Result};
+use bulut_store::ledger::{self, Entry};
+use bulut_store::{accounts, sessions};
+
+/// An account to be made.
+#[derive(Clone)]
+pub struct NewAccount {
+    /// E-mail address, unique.
+    pub email: String,
+    /// Sign-in name besides it, unique.
+    pub user_name: Option<String>,
+    /// Given name.
+    pub first_name: String,
+    /// Family name; may be empty.
+    pub last_name: String,
+    /// Password, plain.
+    pub password: String,
+    /// Whether it may use the operator's calls.
+    pub is_operator: bool,
+    /// What it starts with on its balance.
+    pub credit: Micros,
+}
+
+impl std::fmt::Debug for NewAccount {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("NewAccount").field("email", &self.email).finish_non_exhaustive()
+    }
+}
+
+/// Makes an account.
+///
+/// Errors: `Invalid` naming the parameter, `AlreadyExists`.
+pub async fn create(app: &App, new: NewAccount) -> Result<Account> {
+    let email = new.email.trim().to_lowercase();
+    check_email(&email)?;
+    if let Some(user_name) = &new.user_name {
+        check_user_name(user_name)?;
+    }
+    check_name("first_name", &new.first_name)?;
+    if !new.last_name.is_empty() {
+        check_name("last_name", &new.last_name)?;
+    }
+    check_password(&new.password)?;
+    if new.credit < Micros::ZERO {
+        return Err(Error::invalid("credit", "The credit must not be negative."));
+    }
+    let password_hash = passwords::hash(app, &new.password).await?;
+    let now = app.clock().now();
+    let tx = app.store().begin().await?;
+    let row = accounts::New {
+        email,
+        user_name: new.user_name,
+        first_name: new.first_name,
+        last_name: new.last_name,
+        password_hash,
+        is_operator: new.is_operator,
+    };
+    let account = accounts::insert(&tx, &row, now).await?;
+    if new.credit > Micros::ZERO {
+        let entries = [
+            Entry { book: "customer", account: Some(account.id), amount: new.credit },
+            Entry { book: "credits", account: None, amount: -new.credit },
+        ];
+        let key = format!("account/{}/opening", account.id);
+        ledger::post(&tx, &key, "credit", "Opening credit", &key, &entries, now).await?;
+    }
+    tx.commit().await?;
+    tracing::info!(account.id = account.id.0, "account created");
+    Ok(account)
+}
+
+/// All accounts, oldest first, with their balances.
+pub async fn list(app: &App) -> Result<Vec<(Account, Micros)>> {
+    let mut listed = Vec::new();
+    for account in accounts::list(app.store()).await? {
+        let balance = ledger::balance(app.store(), account.id).await?;
+        listed.push((account, balance));
+    }
+    Ok(listed)
+}
+
+async fn named(app: &App, name: &str) -> Result<Account> {
+    let found = accounts::find_by_name(app.store(), name.trim()).await?;
+    found.map(|(account, _)| account).ok_or_else(|| {
+        Error::not_found(format!("There is no account with the e-mail address or user name '{name}'."))
+    })
+}
+
+/// Sets a new password for the account with this e-mail address or user name. Every token given out before ends.
+pub async fn set_password(app: &App, name: &str, password: &str) -> Result<Account> {
+    check_password(password)?;
+    let account = named(app, name).await?;
+    let password_hash = passwords::hash(app, password).await?;
+    let tx = app.store().begin().await?;
+    accounts::set_password(&tx, account.id, &password_hash).await?;
+    sessions::revoke_all(&tx, account.id, app.clock().now()).await?;
+    tx.commit().await?;
+    tracing::info!(account.id = account.id.0, "password changed; its tokens have ended");
+    Ok(account)
+}
+
+/// Suspends the account with this e-mail address or user name, or lets it act again.
+pub async fn set_standing(app: &App, name: &str, standing: Standing) -> Result<Account> {
+    let account = named(app, name).await?;
+    accounts::set_standing(app.store(), account.id, standing).await?;
+    tracing::info!(account.id = account.id.0, standing = standing.as_str(), "standing changed");
+    Ok(Account { standing, ..account })
+}
+
+/// What the caller has.
+pub async fn balance(app: &App, caller: &Caller) -> Result<Micros> {
+    ledger::balance(app.store(), caller.account.id).await
+}

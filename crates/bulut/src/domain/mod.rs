@@ -1,0 +1,14 @@
+//! The verbs: authorize, decide, one transaction. What every dialect, the panel and the CLI may do is here.
+//!
+//! Must not know: HTTP, SQL, or which engine runs the machines.
+
+pub mod access;
+pub mod accounts;
+pub mod catalog;
+pub mod nodes;
+pub mod operations;
+pub mod passwords;
+pub mod servers;
+pub mod sessions;
+pub mod ssh_keys;
+pub mod tokens;

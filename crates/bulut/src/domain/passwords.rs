@@ -1,0 +1,39 @@
+//! Passwords: argon2id, a bounded number at a time, never on the threads that serve requests.
+
+use crate::app::App;
+use argon2::password_hash::{PasswordHasher as _, PasswordVerifier as _, phc::PasswordHash};
+use argon2::Argon2;
+use bulut_model::{Error, Result};
+use zeroize::Zeroizing;
+
+/// Hashes a password: Argon2id, 19 MiB, two passes, in PHC form.
+pub async fn hash(app: &App, password: &str) -> Result<String> {
+    let password = Zeroizing::new(password.to_owned());
+    on_thread(app, move || {
+        Argon2::default()
+            .hash_password(password.as_bytes())
+            .map(|hash| hash.to_string())
+            .map_err(Error::internal)
+    })
+    .await?
+}
+
+/// Whether a password has this hash. Without a hash the work is done all the same, so that the time an answer
+/// takes does not tell whether an account exists.
+pub async fn verify(app: &App, password: &str, hash: Option<&str>) -> Result<bool> {
+    let password = Zeroizing::new(password.to_owned());
+    let hash = hash.map(str::to_owned);
+    on_thread(app, move || match hash {
+        Some(hash) => match PasswordHash::new(&hash) {
+            Ok(hash) => Ok(Argon2::default().verify_password(password.as_bytes(), &hash).is_ok()),
+            Err(error) => Err(Error::internal(format!("a stored password hash is broken: {error}"))),
+        },
+        None => Argon2::default().hash_password(password.as_bytes()).map(|_| false).map_err(Error::internal),
+    })
+    .await?
+}
+
+async fn on_thread<T: Send + 'static>(app: &App, work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+    let _permit = app.hashing().acquire().await.map_err(Error::internal)?;
+    tokio::task::spawn_blocking(work).await.map_err(Error::internal)
+}

@@ -1,0 +1,14 @@
+//! bulut: a VPS cloud in one binary. The library behind `main.rs`, so that tests can run it in process.
+
+pub mod api;
+pub mod app;
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod domain;
+pub mod engines;
+pub mod faults;
+pub mod metrics;
+pub mod operations;
+pub mod reconcile;
+pub mod vault;

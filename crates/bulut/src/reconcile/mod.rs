@@ -1,0 +1,40 @@
+//! Loops without input: they compare what should be with what is, in bounded batches, and mend the difference.
+//! Signals only wake them.
+
+pub mod machines;
+pub mod seeds;
+pub mod sweep;
+
+use crate::app::App;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// How often each loop looks without being woken.
+const EVERY: Duration = Duration::from_secs(5);
+/// How often finished sessions are forgotten.
+const SWEEP_EVERY: Duration = Duration::from_secs(600);
+
+/// Runs all loops until `stop`.
+pub async fn run(app: App, stop: CancellationToken) {
+    tokio::join!(
+        machines::watch(app.clone(), stop.clone()),
+        every(EVERY, stop.clone(), || seeds::forget(&app)),
+        every(SWEEP_EVERY, stop.clone(), || sweep::sessions(&app)),
+    );
+}
+
+async fn every<F: Future<Output = bulut_model::Result<()>>>(
+    period: Duration,
+    stop: CancellationToken,
+    look: impl Fn() -> F,
+) {
+    while !stop.is_cancelled() {
+        if let Err(error) = look().await {
+            tracing::warn!(%error, "a reconciler failed; it looks again later");
+        }
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = tokio::time::sleep(period) => {}
+        }
+    }
+}
