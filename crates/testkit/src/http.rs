@@ -1,0 +1,66 @@
+//! Requests to a cloud in process, and what it answered.
+
+use axum::body::Body;
+use axum::http::{HeaderMap, Method, Request, StatusCode};
+use serde_json::Value;
+use tower::ServiceExt as _;
+
+/// An answer, whole.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// The status.
+    pub status: StatusCode,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The body.
+    pub text: String,
+}
+
+impl Answer {
+    /// The body as JSON.
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|why| panic!("not JSON ({why}): {}", self.text))
+    }
+
+    /// The member `data` of a Cloude envelope that says success.
+    pub fn data(&self) -> Value {
+        let json = self.json();
+        assert_eq!(self.status, StatusCode::OK, "{}", self.text);
+        assert_eq!(json["status"], "success", "{}", self.text);
+        json["data"].clone()
+    }
+
+    /// The sentence of a Cloude envelope that says error, after checking its shape.
+    pub fn refusal(&self, status: u16) -> String {
+        assert_eq!(self.status.as_u16(), status, "{}", self.text);
+        let json = self.json();
+        assert_eq!(json["status"], "error", "{}", self.text);
+        assert!(json["data"].is_null(), "{}", self.text);
+        assert_eq!(json["message"], json["error"]["errorMessage"], "{}", self.text);
+        assert!(json["error"]["errorDev"].is_string(), "{}", self.text);
+        json["message"].as_str().expect("the message is a text").to_owned()
+    }
+}
+
+/// Sends one request to a router.
+pub async fn send(
+    router: axum::Router,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: impl Into<Body>,
+) -> Answer {
+    let mut request = Request::builder().method(method.parse::<Method>().expect("a method")).uri(path);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let request = request.body(body.into()).expect("a request");
+    let response = router.oneshot(request).await.expect("a router always answers");
+    let (parts, body) = response.into_parts();
+    let bytes = axum::body::to_bytes(body, 64 << 20).await.expect("a body that ends");
+    Answer {
+        status: parts.status,
+        headers: parts.headers,
+        text: String::from_utf8(bytes.to_vec()).expect("a body of UTF-8"),
+    }
+}
