@@ -1,0 +1,246 @@
+//! Parameters of the legacy dialects: one tolerant reader for every way in which clients send them.
+//!
+//! Promises: a parameter means the same whether it comes as a form, JSON, `multipart/form-data`, in the query
+//! or in the path; every refusal names the parameter and says what would be accepted; nothing panics.
+//! Must not know: which calls there are, or what their values mean to the domain.
+//!
+//! What wins is the order of the layers: the path, then the body, then the query; an empty value is as good
+//! as none, so that a later layer may fill it. On GET and HEAD the body does not count, whatever it is.
+
+mod body;
+mod form;
+mod json;
+mod layer;
+mod multipart;
+#[cfg(test)]
+mod tests;
+
+use axum::body::{Body, to_bytes};
+use axum::extract::{FromRequestParts, RawPathParams, Request};
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderMap, Method};
+use bulut_model::{Error, Result};
+use bytes::Bytes;
+pub use layer::{Given, Item, Layer};
+
+/// What values a parameter takes; for the sentences of refusals and for the description of the API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shape {
+    /// One text.
+    Text,
+    /// One integer.
+    Integer,
+    /// Texts: an array, or one text with commas.
+    List,
+}
+
+/// A parameter of a call, as the documents describe it.
+#[derive(Debug, Clone, Copy)]
+pub struct Param {
+    /// Its names: the documented one first, then what clients send in its place.
+    pub names: &'static [&'static str],
+    /// What values it takes.
+    pub shape: Shape,
+    /// What is accepted, to stand behind "send": `the slug of a region as in /v1/region/list`.
+    pub accepted: &'static str,
+}
+
+impl Param {
+    /// One text.
+    pub const fn text(names: &'static [&'static str], accepted: &'static str) -> Self {
+        Self { names, shape: Shape::Text, accepted }
+    }
+
+    /// One integer.
+    pub const fn integer(names: &'static [&'static str], accepted: &'static str) -> Self {
+        Self { names, shape: Shape::Integer, accepted }
+    }
+
+    /// Texts.
+    pub const fn list(names: &'static [&'static str], accepted: &'static str) -> Self {
+        Self { names, shape: Shape::List, accepted }
+    }
+
+    /// The documented name.
+    pub fn name(&self) -> &'static str {
+        self.names.first().copied().unwrap_or_default()
+    }
+
+    fn missing(&self) -> Error {
+        let name = self.name();
+        Error::invalid(name, format!("The parameter {name} is missing: send {}.", self.accepted))
+    }
+
+    fn wrong(&self, name: &str, why: &str) -> Error {
+        Error::invalid(name, format!("The parameter {name} {why}: send {}.", self.accepted))
+    }
+}
+
+/// The parameters of one request.
+#[derive(Debug, Clone, Default)]
+pub struct Params {
+    layers: Vec<Layer>,
+}
+
+impl Params {
+    /// Parameters from these sources; the first that gives one wins.
+    pub fn new(layers: Vec<Layer>) -> Self {
+        Self { layers }
+    }
+
+    /// Reads a request by the rules of the Cloude dialect.
+    ///
+    /// Errors: `Invalid` for a body that is broken or a path that is not UTF-8.
+    pub async fn read(request: Request) -> Result<Self> {
+        let (mut parts, body) = request.into_parts();
+        let path = path_layer(RawPathParams::from_request_parts(&mut parts, &()).await)?;
+        let query = form::read(parts.uri.query().unwrap_or_default().as_bytes());
+        if ignores_body(&parts.method) {
+            return Ok(Self::new(vec![path, query]));
+        }
+        let body = body::read(content_type(&parts.headers), &whole(body).await?).await?;
+        Ok(Self::new(vec![path, body, query]))
+    }
+
+    /// The text of a parameter that must be given.
+    ///
+    /// Errors: `Invalid` when it is missing, several values, or not text.
+    pub fn required(&self, param: &Param) -> Result<String> {
+        self.optional(param)?.ok_or_else(|| param.missing())
+    }
+
+    /// The text of a parameter that may be given; empty is the same as not given.
+    ///
+    /// Errors: `Invalid` for several values, or what is not text.
+    pub fn optional(&self, param: &Param) -> Result<Option<String>> {
+        let Some((name, given)) = self.find(param).next() else { return Ok(None) };
+        let texts = texts(param, name, given)?;
+        if given.is_list && texts.len() > 1 {
+            return Err(param.wrong(name, "must be one value, not several"));
+        }
+        // A plain name that comes twice (`a=1&a=2`) is one value, the last: what web servers of the time did.
+        Ok(texts.last().map(|text| (*text).to_owned()))
+    }
+
+    /// Base64 text of a parameter that may be given, as it was before a client wrapped it into lines or forgot
+    /// to encode its plus signs, which a form turns into blanks.
+    ///
+    /// Errors: as [`Params::optional`].
+    pub fn base64(&self, param: &Param) -> Result<Option<String>> {
+        let text = self.optional(param)?;
+        Ok(text.map(|text| {
+            let text = text.trim_matches(|c: char| c.is_ascii_whitespace());
+            text.chars()
+                .filter(|c| !matches!(c, '\r' | '\n' | '\t'))
+                .map(|c| if c == ' ' { '+' } else { c })
+                .collect()
+        }))
+    }
+
+    /// The integer of a parameter that must be given.
+    ///
+    /// Errors: `Invalid` when it is missing or not an integer.
+    pub fn integer(&self, param: &Param) -> Result<i64> {
+        let text = self.required(param)?;
+        let name = self.find(param).next().map_or(param.name(), |(name, _)| name);
+        text.trim().parse().map_err(|_| param.wrong(name, &format!("is '{}', not an integer", shown(&text))))
+    }
+
+    /// The values of a list: those of every name of the parameter in the first source that has any of them,
+    /// split at commas, without blanks around them, each once. Not given is the empty list.
+    ///
+    /// Errors: `Invalid` for what is not text.
+    pub fn list(&self, param: &Param) -> Result<Vec<String>> {
+        self.split(param, |c| c == ',')
+    }
+
+    /// As [`Params::list`], but blanks separate values too.
+    ///
+    /// Errors: `Invalid` for what is not text.
+    pub fn words(&self, param: &Param) -> Result<Vec<String>> {
+        self.split(param, |c| c == ',' || c.is_whitespace())
+    }
+
+    fn split(&self, param: &Param, is_separator: fn(char) -> bool) -> Result<Vec<String>> {
+        let mut values: Vec<String> = Vec::new();
+        let mut seen = std::collections::HashSet::new();
+        for (name, given) in self.find(param) {
+            for text in texts(param, name, given)? {
+                for value in text.split(is_separator).map(str::trim).filter(|value| !value.is_empty()) {
+                    if seen.insert(value) {
+                        values.push(value.to_owned());
+                    }
+                }
+            }
+        }
+        Ok(values)
+    }
+
+    /// What the strongest source that gives the parameter says under each of its names.
+    fn find<'a>(&'a self, param: &'a Param) -> impl Iterator<Item = (&'static str, &'a Given)> {
+        let given = move |layer: &'a Layer| {
+            param.names.iter().filter_map(move |name| {
+                layer.get(name).filter(|given| given.is_something()).map(|given| (*name, given))
+            })
+        };
+        self.layers.iter().find(move |layer| given(layer).next().is_some()).into_iter().flat_map(given)
+    }
+}
+
+/// The texts that are not empty.
+fn texts<'a>(param: &Param, name: &str, given: &'a Given) -> Result<Vec<&'a str>> {
+    let mut texts = Vec::new();
+    for item in &given.items {
+        match item {
+            Item::Text(text) if text.is_empty() => {}
+            Item::Text(text) => texts.push(text.as_str()),
+            Item::Damaged(why) => return Err(param.wrong(name, why)),
+        }
+    }
+    Ok(texts)
+}
+
+/// The beginning of what a client sent, to be shown back to it.
+fn shown(text: &str) -> String {
+    let mut shown: String = text.chars().filter(|c| !c.is_control()).take(40).collect();
+    if text.chars().count() > 40 {
+        shown.push('…');
+    }
+    shown
+}
+
+/// Whether only query and path count.
+fn ignores_body(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD)
+}
+
+fn content_type(headers: &HeaderMap) -> &str {
+    headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default()
+}
+
+/// The body; how long it may be was settled before it came here.
+async fn whole(body: Body) -> Result<Bytes> {
+    to_bytes(body, usize::MAX).await.map_err(|error| {
+        Error::invalid("body", "The body could not be read to its end.").with_internal(error)
+    })
+}
+
+fn path_layer(
+    path: Result<RawPathParams, axum::extract::rejection::RawPathParamsRejection>,
+) -> Result<Layer> {
+    use axum::extract::rejection::RawPathParamsRejection as Rejection;
+    match path {
+        Ok(params) => {
+            let mut layer = Layer::default();
+            for (name, value) in &params {
+                layer.push(name, Item::Text(value.to_owned()));
+            }
+            Ok(layer)
+        }
+        Err(Rejection::InvalidUtf8InPathParam(_)) => {
+            Err(Error::invalid("path", "The path is not UTF-8 once its %-escapes are decoded."))
+        }
+        // A route without parameters has none to read.
+        Err(_) => Ok(Layer::default()),
+    }
+}
