@@ -1,0 +1,169 @@
+//! Cloude v1: the dialect of the document `cloude-api-v1`, for clients that were written for it.
+//!
+//! Promises: every answer is in the envelope. Must not know: rules, which are the domain's. Calls that change
+//! something will be wrapped by the idempotency key here, around the handlers and behind authentication.
+
+mod accounts;
+mod cache;
+mod catalog;
+pub mod envelope;
+pub mod error;
+mod extract;
+mod operations;
+mod parameters;
+mod servers;
+mod ssh_keys;
+pub mod wire;
+
+use crate::api::openapi::{Call, Routes};
+use crate::app::App;
+use axum::Router;
+use axum::extract::FromRef;
+use axum::http::header::CONTENT_TYPE;
+use axum::routing::get;
+use bytes::Bytes;
+use cache::ListCache;
+use parameters as p;
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+pub use servers::render_server_list;
+
+/// What the handlers of this dialect share.
+#[derive(Clone)]
+struct Shared {
+    app: App,
+    lists: Arc<ListCache>,
+}
+
+impl FromRef<Shared> for App {
+    fn from_ref(shared: &Shared) -> Self {
+        shared.app.clone()
+    }
+}
+
+impl FromRef<Shared> for Arc<ListCache> {
+    fn from_ref(shared: &Shared) -> Self {
+        Arc::clone(&shared.lists)
+    }
+}
+
+/// The routes of this dialect, its own description among them.
+pub fn router(app: App) -> Router {
+    let (routes, document) = described();
+    let document = Bytes::from(document.to_string());
+    let describe = move || async move { ([(CONTENT_TYPE, "application/json")], document) };
+    routes
+        .route("/v1/openapi.json", get(describe))
+        .with_state(Shared { app, lists: Arc::new(ListCache::default()) })
+}
+
+/// The OpenAPI document of this dialect.
+pub fn openapi() -> Value {
+    described().1
+}
+
+fn described() -> (Router<Shared>, Value) {
+    let routes = server_routes(account_routes(Routes::new()));
+    let routes = routes
+        .add(
+            Call::get("/v1/image/list", "List all images")
+                .public()
+                .takes(&[p::IMAGE_TYPE])
+                .answers_array::<wire::ImageView>(),
+            catalog::images,
+        )
+        .add(
+            Call::get("/v1/package/list", "List all packages").public().answers_array::<wire::PackageView>(),
+            catalog::packages,
+        )
+        .add(
+            Call::get("/v1/region/list", "List all regions").public().answers_array::<wire::RegionView>(),
+            catalog::regions,
+        )
+        .add(
+            Call::post("/v1/sshkey/create", "Add an SSH key").needs(&[p::KEY_NAME, p::PUBLIC_KEY]),
+            ssh_keys::create,
+        )
+        .add(
+            Call::get("/v1/sshkey/list", "List all SSH keys by their names")
+                .answers_map::<wire::SshKeyView>(),
+            ssh_keys::list,
+        )
+        .add(
+            Call::get("/v1/event/list", "List the last day's events, newest last")
+                .answers_array::<wire::EventView>(),
+            operations::list,
+        )
+        .add(
+            Call::get("/v1/event/{id}", "Show an event").needs(&[p::EVENT]).answers::<wire::EventView>(),
+            operations::get,
+        );
+    routes.finish::<envelope::Failed>(json!({
+        "title": "Cloude v1",
+        "version": env!("CARGO_PKG_VERSION"),
+        "description": "Parameters are taken from the path, a form, JSON, multipart/form-data or the query; \
+                        an empty value is the same as none, and unknown parameters are ignored.",
+    }))
+}
+
+fn account_routes(routes: Routes<Shared>) -> Routes<Shared> {
+    routes
+        .add(
+            Call::post("/v1/user/login", "Get a token")
+                .public()
+                .needs(&[p::USERNAME, p::PASSWORD])
+                .answers::<wire::TokensAnswer>(),
+            accounts::login,
+        )
+        .add(
+            // The token may come as Bearer instead, so the document does not call the parameter required.
+            Call::post("/v1/user/refreshtoken", "Trade a refresh token for new tokens")
+                .public()
+                .takes(&[p::REFRESH])
+                .answers::<wire::TokensAnswer>(),
+            accounts::refresh,
+        )
+        .add(
+            Call::get("/v1/account/detail", "Show the account").answers::<wire::UserInfo>(),
+            accounts::detail,
+        )
+        .add(Call::get("/v1/user/info", "Show the account").answers::<wire::UserInfo>(), accounts::detail)
+        .add(
+            Call::get("/v1/account/user_balance", "Show the balance").answers::<wire::UserBalance>(),
+            accounts::balance,
+        )
+}
+
+fn server_routes(routes: Routes<Shared>) -> Routes<Shared> {
+    let id = &[p::SERVER];
+    let event = |path, summary| Call::post(path, summary).needs(id).answers::<wire::EventStarted>();
+    let done = |path, summary| Call::post(path, summary).needs(id);
+    routes
+        .add(
+            Call::post("/v1/server/create", "Create a server")
+                .needs(&[p::SERVER_NAME, p::REGION, p::PACKAGE, p::IMAGE])
+                .takes(&[p::HOSTNAME, p::SSH_KEYS, p::USER_DATA, p::TAGS])
+                .answers::<wire::ServerOrdered>(),
+            servers::create,
+        )
+        .add(
+            Call::get("/v1/server/list", "List all servers").answers_array::<wire::ServerView<'_>>(),
+            servers::list,
+        )
+        .add(
+            Call::get("/v1/server/{id}", "Show a server").needs(id).answers_array::<wire::ServerView<'_>>(),
+            servers::get,
+        )
+        .add(Call::delete("/v1/server/{id}/destroy", "Destroy a server").needs(id), servers::destroy)
+        .add(Call::delete("/v1/server/destroy", "Destroy a server").needs(id), servers::destroy)
+        .add(event("/v1/server/{id}/start", "Start a server"), servers::start)
+        .add(event("/v1/server/{id}/stop", "Stop a server"), servers::stop)
+        .add(event("/v1/server/{id}/reboot", "Reboot a server"), servers::reboot)
+        .add(done("/v1/server/start", "Start a server"), servers::start_by_body)
+        .add(done("/v1/server/stop", "Stop a server"), servers::stop_by_body)
+        .add(done("/v1/server/reboot", "Reboot a server"), servers::reboot_by_body)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,50 @@
+//! The parameters of this dialect's calls, with the names of the document and those that clients send.
+//!
+//! They serve both the reading of requests and the description of the API, so that the two agree. Must not
+//! know: rules, which are the domain's.
+
+use crate::api::params::Param;
+
+/// Who logs in.
+pub const USERNAME: Param =
+    Param::text(&["username", "email"], "the e-mail address or the user name of an account");
+/// The password of who logs in.
+pub const PASSWORD: Param = Param::text(&["password"], "the password of the account");
+/// The refresh token.
+pub const REFRESH: Param = Param::text(
+    &["refreshtoken", "refresh", "refresh_token", "token"],
+    "the refreshtoken that /v1/user/login answered, also accepted as Bearer",
+);
+/// A server's name.
+pub const SERVER_NAME: Param = Param::text(&["name"], "a name for the server, at most 64 characters");
+/// A region.
+pub const REGION: Param = Param::text(&["region"], "the slug of a region as in /v1/region/list");
+/// A package.
+pub const PACKAGE: Param = Param::text(&["package"], "the slug of a package as in /v1/package/list");
+/// An image.
+pub const IMAGE: Param = Param::text(&["image"], "the slug of an image as in /v1/image/list");
+/// A host name.
+pub const HOSTNAME: Param = Param::text(&["hostname"], "a host name such as web1.example.com");
+/// Keys for a new server.
+pub const SSH_KEYS: Param = Param::list(
+    &["ssh_keys", "ssh_key"],
+    "fingerprints of your keys as in /v1/sshkey/list: one, several with commas, or an array",
+);
+/// What the guest's own set-up does besides.
+pub const USER_DATA: Param = Param::text(&["user_data"], "Base64 of a script or of cloud-config");
+/// Tags.
+pub const TAGS: Param = Param::list(&["tags"], "tags with commas between them, or an array");
+/// A server.
+pub const SERVER: Param =
+    Param::integer(&["id", "subscription_id"], "the integer id of a server as in /v1/server/list");
+/// An event.
+pub const EVENT: Param =
+    Param::integer(&["id", "event_id"], "the integer id of an event as in /v1/event/list");
+/// Kinds of images.
+pub const IMAGE_TYPE: Param =
+    Param::list(&["type"], "template, application or all, or several of them with commas between them");
+/// A key's name.
+pub const KEY_NAME: Param = Param::text(&["name"], "a name for the key, at most 64 characters");
+/// A key.
+pub const PUBLIC_KEY: Param =
+    Param::text(&["public_key"], "one line of an OpenSSH public key, such as 'ssh-ed25519 AAAA… name'");
