@@ -1,0 +1,27 @@
+//! The native API, and the paths of the process itself (health, readiness, metrics, the page at `/`).
+//!
+//! Promises: plain JSON; failures are problems as in RFC 9457. Must not know: rules, which are the domain's.
+
+mod consoles;
+pub mod error;
+mod health;
+mod servers;
+pub mod wire;
+
+use crate::app::App;
+use axum::Router;
+use axum::routing::get;
+
+/// The routes.
+pub fn router(app: App) -> Router {
+    Router::new()
+        .route("/", get(health::landing))
+        .route("/healthz", get(health::health))
+        .route("/readyz", get(health::ready))
+        .route("/metrics", get(health::metrics))
+        .route("/v2/servers/{id}", get(servers::get))
+        .route("/v2/servers/{id}/setup", get(servers::setup))
+        .route("/v2/servers/{id}/serial-log", get(servers::serial_log))
+        .route("/v2/servers/{id}/console/serial", get(consoles::serial))
+        .with_state(app)
+}
