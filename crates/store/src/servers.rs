@@ -5,6 +5,7 @@ use crate::nodes::{self, Size};
 use crate::packages::signed;
 use crate::session::{Failure, Row, Session, to_json};
 use bulut_model::address::{ServerIpv4, ServerIpv6};
+use bulut_model::catalog::ImageFiles;
 use bulut_model::server::{Phase, Power, Server};
 use bulut_model::{AccountId, Error, ImageId, NodeId, PackageId, RegionId, Result, ServerId, Timestamp};
 use std::collections::HashMap;
@@ -36,6 +37,8 @@ pub struct New {
     pub traffic_tb: u64,
     /// cloud-init's instance id.
     pub instance_id: String,
+    /// The files that its disk starts from.
+    pub image_files: ImageFiles,
     /// OpenSSH public key lines.
     pub ssh_keys: Vec<String>,
     /// Root's password, sealed.
@@ -49,6 +52,8 @@ pub struct New {
 pub struct Details {
     /// cloud-init's instance id.
     pub instance_id: String,
+    /// The files that its disk started from.
+    pub image_files: ImageFiles,
     /// OpenSSH public key lines.
     pub ssh_keys: Vec<String>,
     /// Root's password, sealed.
@@ -134,8 +139,8 @@ pub async fn insert(s: &impl Session, new: &New, now: Timestamp) -> Result<Serve
         .one(
             "INSERT INTO server (account_id, region_id, node_id, package_id, image_id, name, hostname, cpu, \
              memory_mib, disk_gib, traffic_tb, phase, power, instance_id, ssh_keys, sealed_password, \
-             user_data, seed_secret, reserved, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, \
-             $11, 'building', 'stopped', $12, $13, $14, $15, 1, 1, $16) RETURNING id",
+             user_data, image_files, seed_secret, reserved, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, \
+             $9, $10, $11, 'building', 'stopped', $12, $13, $14, $15, $17, 1, 1, $16) RETURNING id",
             vec![
                 new.account.0.into(),
                 new.region.0.into(),
@@ -153,6 +158,7 @@ pub async fn insert(s: &impl Session, new: &New, now: Timestamp) -> Result<Serve
                 new.sealed_password.clone().into(),
                 new.user_data.clone().into(),
                 now.0.into(),
+                to_json(&new.image_files)?.into(),
             ],
         )
         .await?;
@@ -242,13 +248,14 @@ pub async fn find_owned(s: &impl Session, account: AccountId, id: ServerId) -> R
 pub async fn details(s: &impl Session, id: ServerId) -> Result<Details> {
     let row = s
         .one(
-            "SELECT instance_id, ssh_keys, sealed_password, user_data, seed_secret FROM server WHERE id = $1",
+            "SELECT instance_id, image_files, ssh_keys, sealed_password, user_data, seed_secret FROM server WHERE id = $1",
             vec![id.0.into()],
         )
         .await?;
     let row = row.ok_or_else(|| Error::internal(format!("server {id} has no row")))?;
     Ok(Details {
         instance_id: row.text("instance_id")?,
+        image_files: row.json("image_files")?,
         ssh_keys: row.json("ssh_keys")?,
         sealed_password: row.opt_text("sealed_password")?,
         user_data: row.opt_text("user_data")?,

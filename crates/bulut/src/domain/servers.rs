@@ -9,7 +9,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use bulut_compute::{Console, ConsoleStream, DriverError, SetupStatus};
 use bulut_model::address::{ServerIpv6, ipv6_for};
-use bulut_model::catalog::{Image, Package, Region};
+use bulut_model::catalog::{Image, ImageFiles, Package, Region};
 use bulut_model::error::Kind;
 use bulut_model::name::{check_hostname, check_name, hostname_from};
 use bulut_model::operation::OperationKind;
@@ -55,6 +55,7 @@ struct Choice {
     region: Region,
     package: Package,
     image: Image,
+    files: ImageFiles,
     hostname: Option<String>,
     ssh_keys: Vec<String>,
     user_data: Option<String>,
@@ -102,6 +103,7 @@ pub async fn create(app: &App, caller: &Caller, order: Order) -> Result<Ordered>
         disk_gib: package.disk_gib,
         traffic_tb: package.traffic_tb,
         instance_id: format!("i-{}", URL_SAFE_NO_PAD.encode(random_bytes::<12>())),
+        image_files: choice.files.clone(),
         ssh_keys: choice.ssh_keys.clone(),
         sealed_password: None,
         user_data: choice.user_data.clone(),
@@ -174,8 +176,9 @@ async fn choose(app: &App, caller: &Caller, order: &Order) -> Result<Choice> {
     let package =
         package.filter(|p| p.active).ok_or_else(|| unknown("package", &order.package, "package/list"))?;
     let image = images::find(app.store(), &order.image).await?;
-    let image = image
-        .filter(|image| image.active && image.is_ready())
+    let (image, files) = image
+        .filter(|image| image.active)
+        .and_then(|image| image.files.clone().map(|files| (image, files)))
         .ok_or_else(|| unknown("image", &order.image, "image/list"))?;
     for (field, offered) in [("package", &package.regions), ("image", &image.regions)] {
         if !offered.contains(&region.slug) {
@@ -188,17 +191,12 @@ async fn choose(app: &App, caller: &Caller, order: &Order) -> Result<Choice> {
     let needs = Minimum {
         cpu: image.min_cpu,
         memory_mib: image.min_memory_mib,
-        disk_gib: image.min_disk_gib.max(disk_of(&image)),
+        disk_gib: image.min_disk_gib.max(Some(files.virtual_bytes.div_ceil(1 << 30))),
     };
     check_minimum(&image.slug, needs, package.cpu, package.memory_mib, package.disk_gib)?;
     let ssh_keys = ssh_keys::resolve(app, caller, &order.ssh_keys).await?;
     let user_data = order.user_data.as_deref().map(check_user_data).transpose()?;
-    Ok(Choice { region, package, image, hostname: order.hostname.clone(), ssh_keys, user_data })
-}
-
-/// The smallest disk that holds the image's own, GiB.
-fn disk_of(image: &Image) -> Option<u64> {
-    image.files.as_ref().map(|files| files.virtual_bytes.div_ceil(1 << 30))
+    Ok(Choice { region, package, image, files, hostname: order.hostname.clone(), ssh_keys, user_data })
 }
 
 fn unknown(field: &str, slug: &str, list: &str) -> Error {

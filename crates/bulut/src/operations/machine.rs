@@ -7,9 +7,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bulut_compute::{Boot, Image, Ipv4, Ipv6, MachineSpec, Nic, Observed, Power as Seen, Secret, Seed};
 use bulut_model::address::mac_for;
+use bulut_model::catalog::ImageFiles;
 use bulut_model::server::{Power, Server};
 use bulut_model::{Error, Result};
-use bulut_store::{Session, addresses, images, servers, settings};
+use bulut_store::{Session, addresses, servers, settings};
 use std::net::IpAddr;
 
 /// The largest packet that guests send, bytes.
@@ -45,7 +46,7 @@ pub async fn spec(app: &App, server: &Server) -> Result<MachineSpec> {
         cpu: server.cpu,
         memory_mib: server.memory_mib,
         disk_gib: server.disk_gib,
-        image: image(app, server).await?,
+        image: image(app, details.image_files),
         nic: nic(app, server).await?,
         seed: Seed {
             instance_id: details.instance_id,
@@ -57,11 +58,8 @@ pub async fn spec(app: &App, server: &Server) -> Result<MachineSpec> {
     })
 }
 
-async fn image(app: &App, server: &Server) -> Result<Image> {
-    let image = images::get(app.store(), server.image).await?;
-    let files = image
-        .files
-        .ok_or_else(|| Error::internal(format!("the files of image {} are gone", server.image_slug)))?;
+/// The files on the node, as they were when the disk was made.
+fn image(app: &App, files: ImageFiles) -> Image {
     let dir = app.config().images_dir().join(&files.directory);
     let boot = match files.direct {
         None => Boot::Disk,
@@ -71,7 +69,7 @@ async fn image(app: &App, server: &Server) -> Result<Image> {
             cmdline: direct.cmdline,
         },
     };
-    Ok(Image { digest: files.digest, disk: dir.join("disk.qcow2"), boot })
+    Image { digest: files.digest, disk: dir.join("disk.qcow2"), boot }
 }
 
 async fn nic(app: &App, server: &Server) -> Result<Nic> {

@@ -162,6 +162,8 @@ CREATE TABLE server (
     phase TEXT NOT NULL,
     power TEXT NOT NULL,
     instance_id TEXT NOT NULL,
+    -- The image's files when the disk was made: a newer build of the image must not change a server's kernel.
+    image_files TEXT NOT NULL,
     ssh_keys TEXT NOT NULL,
     sealed_password TEXT,
     user_data TEXT,
