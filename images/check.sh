@@ -39,7 +39,7 @@ make_seed() {
     mkdir "$WORK/seed"
     jq -n --arg name "$NAME" --arg id "i-$RANDOM$RANDOM" '{"instance-id": $id, "local-hostname": $name}' > "$WORK/seed/meta-data"
     jq -n --arg mac "$MAC" --arg a4 "$ADDRESS/26" --arg a6 "$ADDRESS6/128" --arg g4 "$GATEWAY" --arg g6 "$GATEWAY6" '
-        {version: 2, ethernets: {eth0: {match: {macaddress: $mac}, "set-name": "eth0", addresses: [$a4, $a6],
+        {version: 2, ethernets: {eth0: {match: {macaddress: $mac}, "set-name": "eth0", "accept-ra": false, addresses: [$a4, $a6],
          routes: [{to: "0.0.0.0/0", via: $g4}, {to: "::/0", via: $g6, "on-link": true}],
          nameservers: {addresses: ["10.77.0.3", "1.1.1.1"]}}}}' > "$WORK/seed/network-config"
     {

@@ -18,7 +18,7 @@ GUEST_PACKAGES=(
     linux-image-cloud-amd64 systemd-sysv udev dbus zstd                                     # boots
     cloud-init cloud-guest-utils fdisk e2fsprogs netplan.io qemu-guest-agent                # is set up by the host
     systemd-resolved systemd-timesyncd iproute2 iputils-ping ca-certificates curl           # has a network
-    openssh-server openssh-sftp-server sudo procps less nano bash-completion                # is logged in to
+    openssh-server openssh-sftp-server sudo procps lsb-release less nano bash-completion                # is logged in to
 )
 
 # Sectors. The root partition is the last one on the disk, so that it can grow; the numbers are those of Debian's own

@@ -24,7 +24,7 @@ def quoted: tostring | @sh;
   "SEARCH=\([$nics[] | .nameservers.search[]?] | join(" ") | quoted)",
   "configure_nics() { :",
   ($nics[] | "nic " + ([
-      .mac, .name, (.mtu // ""), (.dhcp4 // false),
+      .mac, .name, (.mtu // ""), (.dhcp4 // false), (if ."accept-ra" == false then 0 else "" end),
       ([.addresses[]?] | join(" ")),
       ([.routes[]? | "\(.to),\(.via // ""),\(if ."on-link" then "onlink" else "" end)"] | join(" "))
     ] | map(quoted) | join(" "))),
