@@ -49,7 +49,7 @@ mod tests {
     fn every_shells_script_knows_the_commands() {
         for shell in [clap_complete::Shell::Bash, clap_complete::Shell::Zsh, clap_complete::Shell::Fish] {
             let script = String::from_utf8(script(shell)).unwrap();
-            for word in ["server", "console"] {
+            for word in ["server", "console", "doctor", "image"] {
                 assert!(script.contains(word), "{shell} lacks {word}");
             }
         }

@@ -4,19 +4,26 @@
 //! Promises: data to stdout, all else to stderr; `--json` on every read; exit code 0 done, 1 refused, 2 broken; an
 //! error is one line and a hint. Must not know: HTTP handlers and SQL.
 
+pub mod account;
 pub mod cloud;
 pub mod completions;
 pub mod context;
+pub mod doctor;
 pub mod event;
 pub mod failure;
+pub mod image;
 pub mod key;
 pub mod login;
 pub mod logout;
+pub mod migrate;
+pub mod node;
 pub mod output;
 pub mod package;
 pub mod region;
+pub mod serve;
 pub mod server;
 pub mod session;
+pub mod settings;
 pub mod wire;
 
 use clap::error::ErrorKind;
@@ -25,7 +32,9 @@ use context::Context;
 use failure::{Failure, Result};
 use output::Output;
 use session::Home;
+use settings::Settings;
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use tracing_subscriber::EnvFilter;
 
 /// A VPS cloud in one binary: `bulut serve` runs it, the other commands use and operate it.
@@ -48,6 +57,16 @@ pub struct Cli {
     command: Command,
 }
 
+/// What `bulut serve` is told.
+#[derive(Debug, clap::Args)]
+struct Serve {
+    /// Address and port to listen on
+    #[arg(long, value_name = "ADDRESS", env = "BULUT_LISTEN", hide_env_values = true)]
+    listen: Option<SocketAddr>,
+    #[command(flatten)]
+    settings: Settings,
+}
+
 #[derive(Debug, Subcommand)]
 enum Command {
     Login(login::Login),
@@ -56,6 +75,8 @@ enum Command {
     #[command(subcommand)]
     Server(server::ServerCommand),
     #[command(subcommand)]
+    Image(image::ImageCommand),
+    #[command(subcommand)]
     Package(package::PackageCommand),
     #[command(subcommand)]
     Region(region::RegionCommand),
@@ -63,6 +84,16 @@ enum Command {
     Key(key::KeyCommand),
     #[command(subcommand)]
     Event(event::EventCommand),
+    /// Run the cloud on this machine
+    Serve(Serve),
+    /// Bring the database up to date without serving
+    Migrate(Settings),
+    #[command(subcommand)]
+    Account(account::AccountCommand),
+    #[command(subcommand)]
+    Node(node::NodeCommand),
+    /// Check what this machine needs to run a cloud, and say how to mend what is missing
+    Doctor(Settings),
     Completions(completions::Completions),
 }
 
@@ -94,18 +125,31 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
 }
 
 async fn dispatch(cli: Cli, output: Output) -> Result<()> {
-    log_to_stderr(cli.log.as_deref())?;
+    // The cloud's log is its own affair: its level and form are settings.
+    if !matches!(cli.command, Command::Serve(_)) {
+        log_to_stderr(cli.log.as_deref())?;
+    }
     let user = std::env::var("BULUT_USER").ok().filter(|user| !user.is_empty());
     let url = cli.url.filter(|url| !url.is_empty());
-    let context = Context { output, url, user, home: Home::find()? };
+    let context = Context { output, url, user, home: Home::find() };
     match cli.command {
         Command::Login(login) => login::run(&context, login).await,
         Command::Logout => logout::run(&context).await,
         Command::Server(command) => server::run(&context, command).await,
+        Command::Image(command) => image::run(&context, command).await,
         Command::Package(command) => package::run(&context, command).await,
         Command::Region(command) => region::run(&context, command).await,
         Command::Key(command) => key::run(&context, command).await,
         Command::Event(command) => event::run(&context, command).await,
+        Command::Serve(serve) => {
+            let config = serve.settings.load_with(serve.listen)?;
+            serve::log(&config, cli.log.as_deref())?;
+            serve::run(config).await
+        }
+        Command::Migrate(settings) => migrate::run(&context, &settings).await,
+        Command::Account(command) => account::run(&context, command).await,
+        Command::Node(command) => node::run(&context, command).await,
+        Command::Doctor(settings) => doctor::run(&context, &settings).await,
         Command::Completions(completions) => completions::run(&context, &completions),
     }
 }
@@ -199,9 +243,9 @@ mod tests {
         let failure = usage_failure(&parse("bulut server create").unwrap_err().to_string());
         assert_eq!(failure.message, "the following required arguments were not provided: --name <NAME>");
         assert_eq!(failure.hint.as_deref(), Some("usage: bulut server create --name <NAME>"));
-        let failure = usage_failure(&parse("bulut packge list").unwrap_err().to_string());
-        assert_eq!(failure.message, "unrecognized subcommand 'packge'");
-        assert_eq!(failure.hint.as_deref(), Some("a similar subcommand exists: 'package'"));
+        let failure = usage_failure(&parse("bulut completons bash").unwrap_err().to_string());
+        assert_eq!(failure.message, "unrecognized subcommand 'completons'");
+        assert_eq!(failure.hint.as_deref(), Some("a similar subcommand exists: 'completions'"));
         assert_eq!(failure.exit_code(), 1);
     }
 }

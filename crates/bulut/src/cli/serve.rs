@@ -19,8 +19,9 @@ use tracing_subscriber::EnvFilter;
 
 /// Begins logging to stderr as the settings say; `filter` takes the place of the settings' own.
 pub fn log(config: &Config, filter: Option<&str>) -> Result<()> {
-    let filter = EnvFilter::try_new(filter.unwrap_or(&config.log))
-        .map_err(|why| Failure::refused(format!("the log filter: {why}")).hint("for example info,bulut=debug"))?;
+    let filter = EnvFilter::try_new(filter.unwrap_or(&config.log)).map_err(|why| {
+        Failure::refused(format!("the log filter: {why}")).hint("for example info,bulut=debug")
+    })?;
     let logger = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let begun = match config.log_format.as_str() {
         "json" => logger.json().flatten_event(true).try_init(),

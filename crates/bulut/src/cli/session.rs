@@ -44,49 +44,54 @@ pub struct Session {
     pub tokens: Tokens,
 }
 
-/// The directory in which sessions, locks and known host keys are kept.
+/// The directory in which sessions, locks and known host keys are kept; a user without a home has none.
 #[derive(Debug, Clone)]
-pub struct Home(PathBuf);
+pub struct Home(Option<PathBuf>);
 
 /// While this lives, no other command of the same person changes the session.
 pub struct Lock(#[expect(dead_code, reason = "the lock is let go when the file is closed")] Flock<fs::File>);
 
 impl Home {
     /// `${XDG_CONFIG_HOME:-~/.config}/bulut`.
-    pub fn find() -> Result<Self> {
+    pub fn find() -> Self {
         let base = absolute("XDG_CONFIG_HOME").or_else(|| absolute("HOME").map(|home| home.join(".config")));
-        base.map(|base| Self(base.join("bulut"))).ok_or_else(|| {
+        Self(base.map(|base| base.join("bulut")))
+    }
+
+    /// A home at a place of the caller's choice.
+    pub fn at(directory: impl Into<PathBuf>) -> Self {
+        Self(Some(directory.into()))
+    }
+
+    fn dir(&self) -> Result<&Path> {
+        self.0.as_deref().ok_or_else(|| {
             Failure::refused("there is no directory for the session: neither XDG_CONFIG_HOME nor HOME is set")
                 .hint("export HOME=…")
         })
     }
 
-    /// A home at a place of the caller's choice.
-    pub fn at(directory: impl Into<PathBuf>) -> Self {
-        Self(directory.into())
-    }
-
     /// Where `ssh` keeps the host keys of servers.
-    pub fn known_hosts(&self) -> PathBuf {
-        self.0.join("known_hosts")
+    pub fn known_hosts(&self) -> Result<PathBuf> {
+        Ok(self.dir()?.join("known_hosts"))
     }
 
-    fn file(&self) -> PathBuf {
-        self.0.join("session.json")
+    fn file(&self) -> Result<PathBuf> {
+        Ok(self.dir()?.join("session.json"))
     }
 
     /// Makes the directory, for its owner only.
     pub fn ensure(&self) -> Result<()> {
+        let dir = self.dir()?;
         fs::DirBuilder::new()
             .recursive(true)
             .mode(0o700)
-            .create(&self.0)
-            .map_err(|why| Failure::file("make the directory", &self.0, &why))
+            .create(dir)
+            .map_err(|why| Failure::file("make the directory", dir, &why))
     }
 
     /// The session, if there is one.
     pub fn load(&self) -> Result<Option<Session>> {
-        let path = self.file();
+        let Ok(path) = self.file() else { return Ok(None) };
         let text = match fs::read_to_string(&path) {
             Ok(text) => text,
             Err(why) if why.kind() == std::io::ErrorKind::NotFound => return Ok(None),
@@ -100,17 +105,18 @@ impl Home {
     /// Puts a session in place of the one that is there. Call it under [`Home::lock`].
     pub fn save(&self, session: &Session) -> Result<()> {
         self.ensure()?;
-        let path = self.file();
+        let path = self.file()?;
         let text = serde_json::to_vec_pretty(session).map_err(|why| Failure::broken(why.to_string()))?;
         write_private(&path, &text).map_err(|why| Failure::file("write", &path, &why))
     }
 
     /// Forgets the session. Says whether there was one.
     pub fn remove(&self) -> Result<bool> {
-        match fs::remove_file(self.file()) {
+        let path = self.file()?;
+        match fs::remove_file(&path) {
             Ok(()) => Ok(true),
             Err(why) if why.kind() == std::io::ErrorKind::NotFound => Ok(false),
-            Err(why) => Err(Failure::file("remove", &self.file(), &why)),
+            Err(why) => Err(Failure::file("remove", &path, &why)),
         }
     }
 
@@ -124,7 +130,7 @@ impl Home {
 
     fn lock_blocking(&self) -> Result<Lock> {
         self.ensure()?;
-        let path = self.0.join("session.lock");
+        let path = self.dir()?.join("session.lock");
         let file = fs::OpenOptions::new()
             .create(true)
             .truncate(false)
@@ -214,7 +220,7 @@ pub mod tests {
         home.save(&session("a")).unwrap();
         home.save(&session("b")).unwrap();
         assert_eq!(home.load().unwrap(), Some(session("b")));
-        assert_eq!(fs::metadata(home.file()).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(fs::metadata(home.file().unwrap()).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(
             fs::read_dir(dir.path().join("deep/bulut")).unwrap().count(),
             1,

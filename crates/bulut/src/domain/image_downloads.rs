@@ -54,8 +54,10 @@ impl Downloads {
             }
         }
         let name = file_name(url)?;
-        digest_of(&String::from_utf8_lossy(&text), &name)
-            .ok_or_else(|| Fault::broken(format!("{list} has no checksum for {name}")).hint("the catalogue may be out of date"))
+        digest_of(&String::from_utf8_lossy(&text), &name).ok_or_else(|| {
+            Fault::broken(format!("{list} has no checksum for {name}"))
+                .hint("the catalogue may be out of date")
+        })
     }
 
     /// The file at `url`, from the cache where it is there already.
@@ -79,8 +81,9 @@ impl Downloads {
             // What was resumed may have been another file's beginning: the second time it is fetched as a whole.
             tokio::fs::remove_file(&part).await.map_err(|why| Fault::file("remove", &part, &why))?;
         }
-        Err(Fault::broken(format!("the digest of {url} is not the published one"))
-            .hint("somebody changed the file on its way, or the mirror is not up to date; it was thrown away"))
+        Err(Fault::broken(format!("the digest of {url} is not the published one")).hint(
+            "somebody changed the file on its way, or the mirror is not up to date; it was thrown away",
+        ))
     }
 
     async fn download(&self, url: &str, part: &Path, report: &dyn Report) -> Result<(), Fault> {
@@ -112,9 +115,8 @@ impl Downloads {
             // Everything is here, or something else is: the digest tells.
             return Ok(());
         }
-        let response = refuse_status(url, response).map_err(|fault| {
-            if fault.is_broken() { Attempt::Again(fault) } else { Attempt::Fatal(fault) }
-        })?;
+        let response = refuse_status(url, response)
+            .map_err(|fault| if fault.is_broken() { Attempt::Again(fault) } else { Attempt::Fatal(fault) })?;
         let resumed = response.status() == StatusCode::PARTIAL_CONTENT && begins_at(&response) == Some(have);
         let mut done = if resumed { have } else { 0 };
         let total = response.content_length().map(|rest| done + rest);

@@ -35,9 +35,9 @@ async fn answer(State(shared): State<Shared>, headers: HeaderMap) -> Response {
     let mut script = shared.lock().unwrap();
     let range = headers.get(RANGE).map(|range| range.to_str().unwrap().to_owned());
     script.asked.push(range.clone());
-    let from = range
-        .filter(|_| script.ranges)
-        .map_or(0, |range| range.trim_start_matches("bytes=").trim_end_matches('-').parse::<usize>().unwrap());
+    let from = range.filter(|_| script.ranges).map_or(0, |range| {
+        range.trim_start_matches("bytes=").trim_end_matches('-').parse::<usize>().unwrap()
+    });
     if from >= script.file.len() {
         return StatusCode::RANGE_NOT_SATISFIABLE.into_response();
     }
@@ -71,7 +71,8 @@ fn file() -> Vec<u8> {
 }
 
 fn digest(bytes: &[u8]) -> Digest {
-    Digest::parse(&Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect::<String>()).unwrap()
+    Digest::parse(&Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect::<String>())
+        .unwrap()
 }
 
 fn downloads(dir: &Path) -> Downloads {
@@ -114,7 +115,8 @@ async fn the_beginning_of_something_else_is_thrown_away_once() {
     let dir = tempfile::tempdir().unwrap();
     let (shared, url) = serve(file(), vec![], true).await;
     let want = digest(&file());
-    std::fs::write(dir.path().join(format!("{}-disk.img.part", &want.hex()[..16])), vec![9; 500_000]).unwrap();
+    std::fs::write(dir.path().join(format!("{}-disk.img.part", &want.hex()[..16])), vec![9; 500_000])
+        .unwrap();
     downloads(dir.path()).fetch(&url, &want, &Silent).await.unwrap();
     assert_eq!(shared.lock().unwrap().asked.len(), 2);
 }

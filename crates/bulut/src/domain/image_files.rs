@@ -8,7 +8,7 @@ use super::images::Fault;
 use bulut_model::catalog::{DirectBoot, ImageFiles};
 use nix::fcntl::{Flock, FlockArg};
 use serde::Deserialize;
-use sha2::{Digest as _, Sha256, Sha512};
+use sha2::{Sha256, Sha512};
 use std::ffi::OsStr;
 use std::fs;
 use std::io::Read as _;
@@ -40,7 +40,8 @@ impl Digest {
 
     /// Whether the file at `path` has it.
     pub async fn matches(&self, path: &Path) -> Result<bool, Fault> {
-        let found = if self.0.len() == 64 { hash::<Sha256>(path).await? } else { hash::<Sha512>(path).await? };
+        let found =
+            if self.0.len() == 64 { hash::<Sha256>(path).await? } else { hash::<Sha512>(path).await? };
         Ok(found == self.0)
     }
 }
@@ -64,7 +65,9 @@ async fn hash<D: sha2::Digest + Send + 'static>(path: &Path) -> Result<String, F
         }
         Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
     };
-    tokio::task::spawn_blocking(read).await.map_err(|why| Fault::broken(format!("hashing was cut short: {why}")))?
+    tokio::task::spawn_blocking(read)
+        .await
+        .map_err(|why| Fault::broken(format!("hashing was cut short: {why}")))?
 }
 
 /// The image directory, held by one command at a time.
@@ -196,15 +199,17 @@ pub struct Info {
 /// any file of the host.
 pub async fn inspect(qemu_img: &Path, disk: &Path) -> Result<Info, Fault> {
     let output = run(qemu_img, [OsStr::new("info"), "--output=json".as_ref(), disk.as_os_str()]).await?;
-    let info: Info = serde_json::from_slice(&output)
-        .map_err(|why| Fault::broken(format!("qemu-img says something unexpected of {}: {why}", disk.display())))?;
+    let info: Info = serde_json::from_slice(&output).map_err(|why| {
+        Fault::broken(format!("qemu-img says something unexpected of {}: {why}", disk.display()))
+    })?;
     let elsewhere = info.backing.as_deref().or_else(|| info.specific["data"]["data-file"].as_str());
     if let Some(other) = elsewhere {
         return Err(Fault::refused(format!("{} refers to another file, {other}", disk.display()))
             .hint("make it whole first: qemu-img convert -O qcow2 FROM TO"));
     }
     if info.encrypted {
-        return Err(Fault::refused(format!("{} is encrypted", disk.display())).hint("decrypt it with qemu-img convert"));
+        return Err(Fault::refused(format!("{} is encrypted", disk.display()))
+            .hint("decrypt it with qemu-img convert"));
     }
     Ok(info)
 }
@@ -213,7 +218,10 @@ pub async fn inspect(qemu_img: &Path, disk: &Path) -> Result<Info, Fault> {
 pub async fn to_qcow2(qemu_img: &Path, source: &Path, target: &Path) -> Result<(), Fault> {
     let info = inspect(qemu_img, source).await?;
     if info.format == "qcow2" {
-        return tokio::fs::copy(source, target).await.map(drop).map_err(|why| Fault::file("copy", source, &why));
+        return tokio::fs::copy(source, target)
+            .await
+            .map(drop)
+            .map_err(|why| Fault::file("copy", source, &why));
     }
     // Named, not guessed a second time: a raw disk may begin with anything, a qcow2 header too.
     let words = ["convert", "-f", &info.format, "-O", "qcow2"].map(OsStr::new);
@@ -221,9 +229,13 @@ pub async fn to_qcow2(qemu_img: &Path, source: &Path, target: &Path) -> Result<(
 }
 
 async fn run<'a>(qemu_img: &Path, words: impl IntoIterator<Item = &'a OsStr>) -> Result<Vec<u8>, Fault> {
-    let output = tokio::process::Command::new(qemu_img).args(words).kill_on_drop(true).output().await.map_err(|why| {
-        Fault::refused(format!("cannot run {}: {why}", qemu_img.display())).hint("apt-get install qemu-utils")
-    })?;
+    let output =
+        tokio::process::Command::new(qemu_img).args(words).kill_on_drop(true).output().await.map_err(
+            |why| {
+                Fault::refused(format!("cannot run {}: {why}", qemu_img.display()))
+                    .hint("apt-get install qemu-utils")
+            },
+        )?;
     if output.status.success() {
         return Ok(output.stdout);
     }
@@ -245,7 +257,8 @@ fn remove_others(dir: &Path, kept: &[String]) -> Result<(), Fault> {
 }
 
 fn set_mode(path: &Path, mode: u32) -> Result<(), Fault> {
-    fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(|why| Fault::file("set the mode of", path, &why))
+    fs::set_permissions(path, fs::Permissions::from_mode(mode))
+        .map_err(|why| Fault::file("set the mode of", path, &why))
 }
 
 /// Makes sure that a file or directory is on the disk before somebody is told that it is there.

@@ -78,7 +78,8 @@ pub async fn run(
     }
     let path = out.join("image.json");
     let text = fs::read(&path).map_err(|why| Fault::file("read", &path, &why))?;
-    serde_json::from_slice(&text).map_err(|why| Fault::broken(format!("{} is not understood: {why}", path.display())))
+    serde_json::from_slice(&text)
+        .map_err(|why| Fault::broken(format!("{} is not understood: {why}", path.display())))
 }
 
 fn unpack(into: &Path) -> Result<(), Fault> {
@@ -112,7 +113,8 @@ fn failed(name: &str, said: &[String]) -> Fault {
         let mark = format!(": {word}: ");
         said.iter().rev().find_map(|line| line.split_once(&mark)).map(|(_, text)| text.to_owned())
     };
-    let message = last("error").or_else(|| said.last().cloned()).unwrap_or_else(|| "it says nothing".to_owned());
+    let message =
+        last("error").or_else(|| said.last().cloned()).unwrap_or_else(|| "it says nothing".to_owned());
     let fault = Fault::refused(format!("the recipe {name} failed: {message}"));
     match last("hint") {
         Some(hint) => fault.hint(hint),
@@ -137,7 +139,11 @@ mod tests {
 
     #[test]
     fn a_failed_recipe_is_told_in_its_own_words() {
-        let said = ["tiny:   0s  fetching", "tiny: error: these packages are missing: cpio", "tiny: hint: apt-get install cpio"];
+        let said = [
+            "tiny:   0s  fetching",
+            "tiny: error: these packages are missing: cpio",
+            "tiny: hint: apt-get install cpio",
+        ];
         let fault = failed("tiny", &said.map(str::to_owned));
         assert_eq!(fault.error.public, "the recipe tiny failed: these packages are missing: cpio");
         assert_eq!(fault.hint.as_deref(), Some("apt-get install cpio"));

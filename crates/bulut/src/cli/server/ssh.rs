@@ -39,7 +39,7 @@ pub async fn run(context: &Context, cloud: &Cloud, ssh: Ssh) -> Result<()> {
     })?;
     context.home.ensure()?;
     let alias = host_key_alias(cloud.url(), server.id);
-    let arguments = arguments(&ssh, &endpoint, &alias, &context.home.known_hosts());
+    let arguments = arguments(&ssh, &endpoint, &alias, &context.home.known_hosts()?);
     let why = Command::new("ssh").args(arguments).exec();
     Err(Failure::refused(format!("cannot run ssh: {why}"))
         .hint("install an ssh client, such as the package openssh-client"))
