@@ -5,6 +5,10 @@
 pub mod access;
 pub mod accounts;
 pub mod catalog;
+pub mod image_downloads;
+pub mod image_files;
+pub mod image_recipes;
+pub mod images;
 pub mod nodes;
 pub mod operations;
 pub mod passwords;
