@@ -3,6 +3,12 @@
 //! Needs root; without it each test says so and returns. A guest is played by writing frames into the tap's
 //! descriptor, as the hypervisor does.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::disallowed_macros,
+    reason = "a test stops where its ground gives way, and prints for whoever reads its output"
+)]
+
 use bulut_compute::qemu::network::{Counters, Routed, RoutedConfig, TapHandle, routed_possible};
 use bulut_compute::{DriverError, Ipv4, Ipv6, Nic};
 use bulut_model::ServerId;

@@ -1,5 +1,11 @@
 //! The simulated driver: the conformance suite over it, its faults, its memory of the world.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::disallowed_macros,
+    reason = "a test stops where its ground gives way, and prints for whoever reads its output"
+)]
+
 use async_trait::async_trait;
 use bulut_compute::conformance::{Meanwhile, Subject, check_cold, check_warm};
 use bulut_compute::simulated::{Fail, FailWith, LatencyProfile, Simulated, SimulatedConfig, Verb, World};

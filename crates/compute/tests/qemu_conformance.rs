@@ -1,0 +1,342 @@
+//! The conformance suite over QEMU, with real guests of the tiny image by direct kernel boot.
+//!
+//! `BULUT_TEST_IMAGES` names the directory with the built images (`tiny/`). With user networking it touches nothing
+//! of the host's network; routed networking runs in a network namespace of its own and needs root.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::disallowed_macros,
+    reason = "a test stops where its ground gives way, and prints for whoever reads its output"
+)]
+
+use async_trait::async_trait;
+use bulut_compute::conformance::{Law, Meanwhile, Subject, WARM, check_cold, check_some, check_warm};
+use bulut_compute::qemu::{QemuConfig, QemuDriver, RoutedConfig};
+use bulut_compute::{
+    Boot, Driver, DriverError, Image, Ipv4, Ipv6, MachineSpec, Networking, Nic, Secret, Seed,
+};
+use bulut_model::ServerId;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+/// An emulated guest on a busy host.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+struct Bench {
+    networking: Networking,
+    image: Image,
+    public_key: String,
+    driver: Mutex<Option<Arc<QemuDriver>>>,
+    /// Last, so that it goes last: what lies in it is in use.
+    directory: tempfile::TempDir,
+}
+
+fn output(program: &str, arguments: &[&str]) -> String {
+    let output =
+        Command::new(program).args(arguments).output().unwrap_or_else(|error| panic!("{program}: {error}"));
+    assert!(output.status.success(), "{program} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+/// The tiny image below `state`, as an installation has it.
+fn image(state: &Path) -> Image {
+    let Some(images) = std::env::var_os("BULUT_TEST_IMAGES") else {
+        panic!(
+            "BULUT_TEST_IMAGES must name the directory of the test images; `make test` builds them and sets it"
+        );
+    };
+    let from = PathBuf::from(images).join("tiny");
+    let to = state.join("images/tiny");
+    std::fs::create_dir_all(&to).unwrap();
+    for file in ["disk.qcow2", "vmlinuz", "initrd.img", "image.json"] {
+        std::fs::copy(from.join(file), to.join(file)).unwrap_or_else(|error| {
+            panic!("{} has no {file} ({error}); `make test` builds it", from.display())
+        });
+    }
+    let record: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(to.join("image.json")).unwrap()).unwrap();
+    let disk = to.join("disk.qcow2");
+    let sum = output("sha256sum", &[disk.to_str().unwrap()]);
+    Image {
+        digest: format!("sha256:{}", &sum[..64]),
+        disk,
+        boot: Boot::Direct {
+            kernel: to.join("vmlinuz"),
+            initrd: to.join("initrd.img"),
+            cmdline: record["cmdline"].as_str().unwrap().to_owned(),
+        },
+    }
+}
+
+impl Bench {
+    async fn new(networking: Networking) -> Self {
+        let _ = tracing_subscriber::fmt().with_env_filter("info").with_test_writer().try_init();
+        // Short, for the sockets' sake.
+        let directory = tempfile::Builder::new().prefix("bc").tempdir_in("/var/tmp").unwrap();
+        let key = directory.path().join("key");
+        output("ssh-keygen", &["-q", "-t", "ed25519", "-N", "", "-f", key.to_str().unwrap()]);
+        let public_key = std::fs::read_to_string(key.with_extension("pub")).unwrap().trim().to_owned();
+        std::fs::set_permissions(directory.path(), std::os::unix::fs::PermissionsExt::from_mode(0o711))
+            .unwrap();
+        let image = image(&directory.path().join("s"));
+        let bench = Self { networking, image, public_key, driver: Mutex::new(None), directory };
+        bench.open().await.unwrap();
+        bench
+    }
+
+    fn path(&self, relative: &str) -> PathBuf {
+        self.directory.path().join(relative)
+    }
+
+    fn config(&self) -> QemuConfig {
+        let mut config = QemuConfig::new(self.path("s"), self.path("r"));
+        config.networking = Some(self.networking);
+        config.routed = RoutedConfig { nat_sources: vec![(Ipv4Addr::new(10, 77, 0, 0).into(), 24)] };
+        config
+    }
+
+    /// Opens a driver; the tasks of the last one may take a moment to let go.
+    async fn open(&self) -> Result<(), DriverError> {
+        let until = Instant::now() + Duration::from_secs(20);
+        loop {
+            match QemuDriver::open(self.config()).await {
+                Err(DriverError::Retry(_)) if Instant::now() < until => {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+                answer => {
+                    *self.driver.lock().unwrap() = Some(answer?);
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    fn qemu(&self) -> Arc<QemuDriver> {
+        self.driver.lock().unwrap().clone().expect("a driver is open")
+    }
+
+    /// Process ids whose command line speaks of this machine's own directory.
+    fn processes(&self, id: ServerId) -> Vec<i32> {
+        let needle = format!("{}/", self.path("r").join(id.to_string()).display());
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+            let Some(pid) = entry.file_name().to_str().and_then(|it| it.parse::<i32>().ok()) else {
+                continue;
+            };
+            let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+            found.extend(String::from_utf8_lossy(&line).contains(&needle).then_some(pid));
+        }
+        found
+    }
+
+    fn kill_processes(&self, id: ServerId) {
+        for pid in self.processes(id) {
+            let _ =
+                nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
+        }
+    }
+
+    /// What the guest says over ssh to `command`.
+    async fn ask(&self, id: ServerId, command: &str) -> Option<String> {
+        let ssh = self.qemu().ensure_machine(&self.spec(id)).await.ok()?.ssh;
+        self.ask_at(ssh, command).await
+    }
+
+    async fn ask_at(&self, ssh: SocketAddr, command: &str) -> Option<String> {
+        let key = self.path("key");
+        let port = ssh.port().to_string();
+        let mut client = tokio::process::Command::new("ssh");
+        client
+            .args([
+                "-F",
+                "/dev/null",
+                "-o",
+                "BatchMode=yes",
+                "-o",
+                "IdentitiesOnly=yes",
+                "-o",
+                "LogLevel=ERROR",
+            ])
+            .args([
+                "-o",
+                "StrictHostKeyChecking=no",
+                "-o",
+                "UserKnownHostsFile=/dev/null",
+                "-o",
+                "ConnectTimeout=10",
+            ])
+            .arg("-i")
+            .arg(key)
+            .args(["-p", &port, &format!("root@{}", ssh.ip()), command])
+            .stdin(Stdio::null())
+            .kill_on_drop(true);
+        let output = tokio::time::timeout(Duration::from_secs(30), client.output()).await.ok()?.ok()?;
+        if !output.status.success() {
+            tracing::debug!(%ssh, said = %String::from_utf8_lossy(&output.stderr), "the guest does not answer");
+        }
+        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    }
+}
+
+impl Drop for Bench {
+    /// A law that broke leaves its machines; they must not outlive the test.
+    fn drop(&mut self) {
+        let machines = std::fs::read_dir(self.path("s/machines")).into_iter().flatten().flatten();
+        for id in machines.filter_map(|it| it.file_name().to_str()?.parse().ok()) {
+            self.kill_processes(ServerId(id));
+        }
+    }
+}
+
+#[async_trait]
+impl Subject for Bench {
+    fn driver(&self) -> Arc<dyn Driver> {
+        self.qemu()
+    }
+
+    fn spec(&self, id: ServerId) -> MachineSpec {
+        let number = u8::try_from(id.0).expect("ids of this test fit in an octet");
+        let gateway = Ipv4Addr::new(10, 77, 0, 1);
+        let address = Ipv4Addr::new(10, 77, 0, number);
+        let routed = self.networking == Networking::Routed;
+        let ipv6 = Ipv6 {
+            address: Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, number.into()),
+            prefix: 128,
+            gateway: Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1),
+        };
+        MachineSpec {
+            id,
+            cpu: 1,
+            memory_mib: 128,
+            disk_gib: 1,
+            image: self.image.clone(),
+            nic: Nic {
+                mac: format!("52:54:00:00:00:{number:02x}"),
+                ipv4: Some(Ipv4 { address, prefix: 24, gateway }),
+                ipv6: routed.then_some(ipv6),
+                resolvers: vec![Ipv4Addr::new(9, 9, 9, 9).into()],
+                mtu: 1500,
+            },
+            seed: Seed {
+                instance_id: format!("i-{id}"),
+                hostname: format!("law{id}"),
+                ssh_keys: vec![self.public_key.clone()],
+                root_password: Some(Secret("quite-secret-42".into())),
+                user_data: None,
+            },
+        }
+    }
+
+    async fn reopen(&self, meanwhile: Meanwhile) -> Result<(), DriverError> {
+        drop(self.driver.lock().unwrap().take());
+        if let Meanwhile::Kill(id) = meanwhile {
+            self.kill_processes(id);
+            let until = Instant::now() + Duration::from_secs(20);
+            while !self.processes(id).is_empty() {
+                assert!(Instant::now() < until, "machine {id} does not die");
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        }
+        self.open().await
+    }
+
+    async fn kill(&self, id: ServerId) {
+        assert_eq!(self.processes(id).len(), 1, "machine {id} has not exactly one process");
+        self.kill_processes(id);
+    }
+
+    async fn disk_gib(&self, id: ServerId) -> Option<u64> {
+        let disk = self.path("s/machines").join(id.to_string()).join("disk.qcow2");
+        let info = output("qemu-img", &["info", "-U", "--output=json", disk.to_str()?]);
+        let info: serde_json::Value = serde_json::from_str(&info).unwrap();
+        info["virtual-size"].as_u64().map(|bytes| bytes >> 30)
+    }
+
+    async fn guest_boot(&self, id: ServerId) -> Option<String> {
+        self.ask(id, "cat /proc/sys/kernel/random/boot_id").await
+    }
+
+    async fn left_behind(&self, id: ServerId) -> Vec<String> {
+        let mut left: Vec<String> = self.processes(id).iter().map(|pid| format!("process {pid}")).collect();
+        for path in [self.path("s/machines").join(id.to_string()), self.path("r").join(id.to_string())] {
+            left.extend(path.exists().then(|| path.display().to_string()));
+        }
+        if self.networking == Networking::Routed {
+            for (what, mark) in [
+                ("ip -o link; ip route; ip -6 route", format!("bv{id}")),
+                ("nft list tables", format!("bulut_{id}")),
+            ] {
+                let text = output("sh", &["-c", what]);
+                let word = |line: &&str| line.split([' ', ':', '@']).any(|it| it == mark);
+                left.extend(text.lines().filter(word).map(str::to_owned));
+            }
+        }
+        left
+    }
+
+    fn patience(&self) -> Duration {
+        PATIENCE
+    }
+}
+
+#[tokio::test]
+async fn the_cold_laws_hold() {
+    let bench = Bench::new(Networking::User).await;
+    check_cold(&bench, ServerId(2)).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_warm_laws_hold_with_user_networking() {
+    let bench = Bench::new(Networking::User).await;
+    check_warm(&bench, ServerId(2)).await.unwrap();
+}
+
+/// With routed networking: one boot, since what differs is only the way to the guest.
+#[test]
+fn the_laws_hold_with_routed_networking() {
+    if !nix::unistd::geteuid().is_root() {
+        println!("skipped: routed networking needs root");
+        return;
+    }
+    let body = async {
+        let bench = Bench::new(Networking::Routed).await;
+        let id = ServerId(2);
+        let named = |names: &[&str]| -> Vec<Law> {
+            let laws: Vec<Law> = WARM.iter().filter(|it| names.contains(&it.name)).copied().collect();
+            assert_eq!(laws.len(), names.len(), "a law was renamed");
+            laws
+        };
+        let while_up = [
+            "a_started_guest_boots",
+            "counters_only_grow_within_an_epoch",
+            "a_reopened_driver_leaves_the_guest_alone",
+        ];
+        check_some(&bench, &named(&while_up), id).await.unwrap();
+        let usage = bench.driver().usage(id).await.unwrap();
+        assert!(usage.received_bytes > 1000 && usage.sent_bytes > 1000, "{usage:?}");
+        assert_eq!(usage.forged_frames, 0, "an honest guest is said to forge");
+        let pings = "ping -c 1 -W 5 10.77.0.1 >/dev/null && ping -6 -c 1 -W 5 fe80::1%eth0 >/dev/null && echo reached";
+        assert_eq!(
+            bench.ask(id, pings).await.as_deref(),
+            Some("reached"),
+            "the guest does not reach its gateways"
+        );
+        let by_ipv6 = SocketAddr::new(Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, 2).into(), 22);
+        let name = bench.ask_at(by_ipv6, "hostname").await;
+        assert_eq!(name.as_deref(), Some("law2"), "the host does not reach the guest over IPv6");
+        let at_the_end =
+            ["a_graceful_stop_lets_the_guest_shut_down", "nothing_is_left_of_a_machine_that_lived"];
+        check_some(&bench, &named(&at_the_end), id).await.unwrap();
+    };
+    let thread = std::thread::spawn(|| {
+        nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
+        output("ip", &["link", "set", "lo", "up"]);
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(body);
+    });
+    if let Err(panic) = thread.join() {
+        std::panic::resume_unwind(panic);
+    }
+}
