@@ -15,7 +15,10 @@ use bulut_compute::simulated::{Simulated, SimulatedConfig, World};
 use bulut_model::account::Account;
 use bulut_model::catalog::ImageFiles;
 use bulut_model::{Micros, NodeId, Timestamp};
-use bulut_store::{Store, images, ledger, migrations, operations};
+use bulut_store::{
+    Store, accounts as account_rows, addresses, images, ledger, migrations, nodes as node_rows, operations,
+    servers, ssh_keys,
+};
 use serde_json::Value;
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,6 +51,7 @@ impl Default for Setup {
 #[derive(Debug)]
 pub struct TestCloud {
     app: App,
+    router: axum::Router,
     world: World,
     setup: Setup,
     database: String,
@@ -85,7 +89,8 @@ impl TestCloud {
             };
             images::set_files(app.store(), slug, Some(&files)).await.expect("the catalogue has the image");
         }
-        Self { app, world, setup, database, faults, node, dir }
+        let router = bulut::api::router(app.clone());
+        Self { app, router, world, setup, database, faults, node, dir }
     }
 
     async fn open(
@@ -119,6 +124,8 @@ impl TestCloud {
         let clock = Clock::frozen(now);
         let (app, node) =
             Self::open(&self.setup, &self.dir, &self.database, &self.faults, &self.world, clock).await;
+        self.router = bulut::api::router(app.clone());
+        self.router = bulut::api::router(app.clone());
         self.app = app;
         self.node = node;
     }
@@ -126,6 +133,11 @@ impl TestCloud {
     /// The application.
     pub fn app(&self) -> &App {
         &self.app
+    }
+
+    /// All dialects over this cloud, as a server would serve them.
+    pub fn router(&self) -> axum::Router {
+        self.router.clone()
     }
 
     /// The simulated node.
@@ -164,14 +176,40 @@ impl TestCloud {
             credit: Micros(50_000_000),
         };
         let account = accounts::create(&self.app, new).await.expect("an account");
+        self.sign_in(&account).await
+    }
+
+    /// Signs in with [`PASSWORD`], for example again after the clock has passed the end of a token.
+    pub async fn sign_in(&self, account: &Account) -> Customer<'_> {
         let tokens =
             bulut::domain::sessions::login(&self.app, &account.email, PASSWORD).await.expect("a sign-in");
-        Customer { cloud: self, account, token: tokens.token }
+        Customer { cloud: self, account: account.clone(), token: tokens.token }
+    }
+
+    /// All that its accounts have, what is reserved and taken, and the machines, as one text. It is equal
+    /// before and after whatever changes nothing.
+    pub async fn state(&self) -> String {
+        let store = self.app.store();
+        let mut lines = Vec::new();
+        for account in account_rows::list(store).await.expect("accounts") {
+            let id = account.id;
+            lines.push(format!("{account:?} {:?}", ledger::balance(store, id).await.expect("a balance")));
+            let servers = servers::list(store, id).await.expect("servers");
+            lines.extend(servers.iter().map(|server| format!("{server:?}")));
+            let keys = ssh_keys::list(store, id).await.expect("keys");
+            lines.extend(keys.iter().map(|key| format!("{key:?}")));
+            let operations = operations::list(store, id, Timestamp::default()).await.expect("operations");
+            lines.extend(operations.iter().map(|operation| format!("{operation:?}")));
+        }
+        lines.push(format!("{:?}", node_rows::list(store).await.expect("nodes")));
+        lines.push(format!("{} addresses", addresses::taken(store).await.expect("addresses")));
+        lines.extend(self.world.machines().iter().map(|machine| format!("{machine:?}")));
+        lines.join("\n")
     }
 
     /// Sends one request.
     pub async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
-        send(bulut::api::router(self.app.clone()), method, path, headers, body.to_owned()).await
+        send(self.router(), method, path, headers, body.to_owned()).await
     }
 
     /// Carries out what is due, moving the clock to later tries, until nothing is left to do.
@@ -247,6 +285,13 @@ impl Customer<'_> {
         let headers =
             [("authorization", bearer.as_str()), ("content-type", "application/x-www-form-urlencoded")];
         self.cloud.send(method, path, &headers, form).await
+    }
+
+    /// Sends a JSON body with the token.
+    pub async fn send_json(&self, method: &str, path: &str, body: &Value) -> Answer {
+        let bearer = format!("Bearer {}", self.token);
+        let headers = [("authorization", bearer.as_str()), ("content-type", "application/json")];
+        self.cloud.send(method, path, &headers, &body.to_string()).await
     }
 
     /// Orders a small server; answers (server, event).

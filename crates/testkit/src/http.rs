@@ -1,4 +1,6 @@
 //! Requests to a cloud in process, and what it answered.
+//!
+//! Must not know: single calls.
 
 use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request, StatusCode};
@@ -40,6 +42,29 @@ impl Answer {
         assert!(json["error"]["errorDev"].is_string(), "{}", self.text);
         json["message"].as_str().expect("the message is a text").to_owned()
     }
+
+    /// The stable word of a Cloude envelope that says error.
+    pub fn word(&self) -> String {
+        self.json()["error"]["errorDev"].as_str().expect("the word is a text").to_owned()
+    }
+}
+
+/// Text as it may stand in a path, a query or a form: all but letters, digits and `-._~` as %-escapes.
+pub fn escaped(text: &str) -> String {
+    text.bytes().fold(String::new(), |mut escaped, byte| {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            escaped.push(char::from(byte));
+        } else {
+            escaped.push_str(&format!("%{byte:02X}"));
+        }
+        escaped
+    })
+}
+
+/// Names and values as a form or a query.
+pub fn form(pairs: &[(&str, &str)]) -> String {
+    let pair = |(name, value): &(&str, &str)| format!("{}={}", escaped(name), escaped(value));
+    pairs.iter().map(pair).collect::<Vec<_>>().join("&")
 }
 
 /// Sends one request to a router.

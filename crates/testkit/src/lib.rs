@@ -11,6 +11,8 @@ pub mod cloud;
 pub mod database;
 pub mod http;
 pub mod images;
+pub mod namespace;
+pub mod program;
 
 pub use cloud::{Customer, TestCloud};
 pub use database::Database;

@@ -91,6 +91,8 @@ fn cloud_config(seed: &Seed) -> String {
     config.insert("hostname".into(), json!(host));
     if host != seed.hostname {
         config.insert("fqdn".into(), json!(seed.hostname));
+        // What `hostname` prints in the guest is then what the API shows, whole.
+        config.insert("prefer_fqdn_over_hostname".into(), json!(true));
     }
     config.insert("manage_etc_hosts".into(), json!("localhost"));
     config.insert("disable_root".into(), json!(false));

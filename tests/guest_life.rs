@@ -1,0 +1,160 @@
+//! A server's whole life on a real QEMU, through the API, asserted in the guest and on the host.
+
+#![expect(clippy::unwrap_used, reason = "a test's broken premise is best said at once")]
+
+use bulut_testkit::namespace;
+use bulut_testkit::program::{NOBODY, Program, eventually};
+use serde_json::{Value, json};
+use std::time::Duration;
+
+const BINARY: &str = env!("CARGO_BIN_EXE_bulut");
+const BOOT: Duration = Duration::from_secs(120);
+const BOOT_ID: &str = "cat /proc/sys/kernel/random/boot_id";
+
+/// Asks the guest about everything that the API says of it.
+async fn assert_guest_is_as_shown(cloud: &Program, id: i64, boot: Duration) {
+    let server = cloud.server(id).await;
+    assert_eq!(cloud.says(id, "hostname", boot).await, server["hostname"].as_str().unwrap());
+    let v4 = &server["networks"]["v4"];
+    let ip = v4["ip"].as_str().unwrap();
+    let addresses = cloud.says(id, "ip -4 addr show dev eth0", boot).await;
+    assert!(addresses.contains(&format!("inet {ip}/24 ")), "{addresses}");
+    assert_eq!(v4["netmask"], "255.255.255.0");
+    let routes = cloud.says(id, "ip route", boot).await;
+    assert!(routes.contains(&format!("default via {}", v4["gateway"].as_str().unwrap())), "{routes}");
+    let v6 = server["networks"]["v6"]["ip"].as_str().unwrap();
+    let addresses = cloud.says(id, "ip -6 addr show dev eth0", boot).await;
+    assert!(addresses.contains(v6), "{addresses}");
+    let bytes: u64 = cloud.says(id, "cat /sys/block/vda/size", boot).await.parse::<u64>().unwrap() * 512;
+    assert_eq!(bytes, server["disk"].as_u64().unwrap() << 30);
+    let root_kib: u64 =
+        cloud.says(id, "df -Pk / | awk 'NR==2 {print $2}'", boot).await.parse().unwrap();
+    assert!(root_kib > (server["disk"].as_u64().unwrap() << 20) * 9 / 10, "the root file system grew: {root_kib}");
+    assert_eq!(cloud.says(id, "nproc", boot).await, server["cpu"].to_string());
+}
+
+/// Order, look, stop, start, reboot, power off inside, kill outside, destroy.
+async fn live(cloud: &Program) {
+    let fingerprint = cloud.add_key().await;
+    let (id, ordered) = cloud.order("tiny", &[("ssh_keys", &fingerprint), ("hostname", "web1.example.com")]).await;
+    cloud.succeeded(&ordered).await;
+    assert_guest_is_as_shown(cloud, id, BOOT).await;
+    let first_boot = cloud.says(id, BOOT_ID, BOOT).await;
+    assert_eq!(cloud.machines().len(), 1);
+
+    cloud.succeeded(&cloud.data("POST", &format!("/v1/server/{id}/reboot"), &[]).await).await;
+    let second_boot = eventually("another boot id", BOOT, || async {
+        let boot = cloud.says(id, BOOT_ID, BOOT).await;
+        (boot != first_boot).then_some(boot)
+    })
+    .await;
+
+    // The body form answers `true`, as its example in the document does.
+    assert_eq!(cloud.data("POST", "/v1/server/stop", &[("id", &id.to_string())]).await, json!(true));
+    cloud.state_is(id, "Stopped").await;
+    assert!(cloud.machines().is_empty(), "a stopped server has no process");
+    cloud.succeeded(&cloud.data("POST", &format!("/v1/server/{id}/start"), &[]).await).await;
+    let third_boot = cloud.says(id, BOOT_ID, BOOT).await;
+    assert!(third_boot != second_boot);
+    assert_guest_is_as_shown(cloud, id, BOOT).await;
+
+    cloud.ssh(id, "poweroff").await;
+    cloud.state_is(id, "Stopped").await;
+    assert!(cloud.machines().is_empty());
+
+    cloud.succeeded(&cloud.data("POST", &format!("/v1/server/{id}/start"), &[]).await).await;
+    let pid = cloud.machines()[0];
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL).unwrap();
+    cloud.state_is(id, "Stopped").await;
+    assert!(cloud.log().contains("a machine changed by itself"), "the log says why");
+
+    // Starting again after a crash, and the end of it while it runs.
+    cloud.succeeded(&cloud.data("POST", &format!("/v1/server/{id}/start"), &[]).await).await;
+    cloud.destroy(id).await;
+    assert!(cloud.machines().is_empty());
+    assert_eq!(cloud.leftovers(), Vec::<std::path::PathBuf>::new());
+}
+
+#[test]
+fn a_guest_lives_through_the_api_on_a_routed_tap() {
+    if !namespace::possible() {
+        return skipped_without_root();
+    }
+    namespace::within(|| async {
+        let cloud = Program::start(BINARY, "tiny", None, &[("BULUT_NETWORKING", "routed")]).await;
+        live(&cloud).await;
+        let links = namespace::prints("ip", &["-br", "link"]);
+        assert_eq!(links.lines().filter(|line| line.starts_with("bv")).count(), 0, "{links}");
+        let tables = namespace::prints("nft", &["list", "tables"]);
+        assert!(!tables.contains("netdev"), "{tables}");
+        let routes = namespace::prints("ip", &["route"]);
+        assert!(!routes.contains("dev bv"), "{routes}");
+    });
+}
+
+#[tokio::test]
+async fn a_guest_lives_through_the_api_without_any_privilege() {
+    let user = nix::unistd::geteuid().is_root().then_some(NOBODY);
+    let cloud = Program::start(BINARY, "tiny", user, &[]).await;
+    assert!(cloud.log().contains("user"), "{}", cloud.log());
+    live(&cloud).await;
+}
+
+#[test]
+fn a_debian_guest_boots_from_its_own_disk_and_is_as_the_api_says() {
+    let test = || async {
+        let networking = if namespace::possible() { "routed" } else { "user" };
+        let cloud = Program::start(BINARY, "debian-12-x64", None, &[("BULUT_NETWORKING", networking)]).await;
+        let fingerprint = cloud.add_key().await;
+        let script = "IyEvYmluL3NoCmVjaG8gZnJvbS11c2VyLWRhdGEgPiAvcm9vdC9tYXJrZXIK";
+        let order = [("ssh_keys", fingerprint.as_str()), ("package", "eos3"), ("user_data", script)];
+        let (id, ordered) = cloud.order("debian-12-x64", &order).await;
+        cloud.succeeded(&ordered).await;
+        let long = Duration::from_secs(420);
+        let status = cloud.says(id, "cloud-init status --wait", long).await;
+        assert!(status.ends_with("status: done"), "{status}");
+        assert_guest_is_as_shown(&cloud, id, long).await;
+        assert_eq!(cloud.says(id, "cat /root/marker", long).await, "from-user-data");
+        assert!(cloud.says(id, "cat /etc/os-release", long).await.contains("bookworm"));
+        eventually("the seed's password is forgotten", Duration::from_secs(60), || async {
+            let seed = std::fs::read(cloud.state().join(format!("machines/{id}/seed.iso"))).unwrap();
+            (!seed.windows(8).any(|window| window == b"chpasswd")).then_some(())
+        })
+        .await;
+        cloud.destroy(id).await;
+        assert!(cloud.machines().is_empty());
+    };
+    if namespace::possible() {
+        namespace::within(test);
+    } else {
+        tokio::runtime::Runtime::new().unwrap().block_on(test());
+    }
+}
+
+#[tokio::test]
+async fn a_guest_whose_qemu_cannot_start_leaves_nothing_behind() {
+    let settings = [("BULUT_NETWORKING", "user"), ("BULUT_QEMU", "/bin/false")];
+    // The driver looks at the program's version when it opens: give it the real one first.
+    let mut cloud = Program::start(BINARY, "tiny", None, &settings[..1]).await;
+    let broken = cloud.state().join("broken-qemu");
+    std::fs::write(&broken, "#!/bin/sh\ncase \"$*\" in *version*) exec qemu-system-x86_64 --version;; esac\necho 'qemu: no such machine today' >&2\nexit 1\n").unwrap();
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::set_permissions(&broken, std::fs::Permissions::from_mode(0o755)).unwrap();
+    cloud.stop();
+    cloud.set(&[("BULUT_QEMU", broken.to_str().unwrap())]);
+    cloud.run().await;
+    let (id, ordered) = cloud.order("tiny", &[]).await;
+    let event = cloud.ended(ordered["event_id"].as_i64().unwrap()).await;
+    assert_eq!(event["status"], -1, "{event}");
+    let message = event["message"].as_str().unwrap();
+    assert!(message.contains("no such machine today"), "{message}");
+    let answer: Value = cloud.call("GET", &format!("/v1/server/{id}"), &[]).await;
+    assert_eq!(answer["error"]["errorDev"], "not_found", "{answer}");
+    assert!(cloud.machines().is_empty());
+    assert_eq!(cloud.leftovers(), Vec::<std::path::PathBuf>::new());
+}
+
+#[expect(clippy::disallowed_macros, reason = "a test that does not run has to say so")]
+fn skipped_without_root() {
+    eprintln!("not run: routed taps need root");
+}
