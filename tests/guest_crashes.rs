@@ -14,7 +14,8 @@ const BOOT_ID: &str = "cat /proc/sys/kernel/random/boot_id";
 #[tokio::test]
 async fn a_guest_keeps_running_while_its_control_plane_dies_at_every_step_of_another_create() {
     let mut cloud =
-        Program::start(BINARY, "tiny", None, &[("BULUT_NETWORKING", "user"), ("BULUT_LEASE_MS", "1500")]).await;
+        Program::start(BINARY, "tiny", None, &[("BULUT_NETWORKING", "user"), ("BULUT_LEASE_MS", "1500")])
+            .await;
     let fingerprint = cloud.add_key().await;
     let (first, ordered) = cloud.order("tiny", &[("ssh_keys", &fingerprint)]).await;
     cloud.succeeded(&ordered).await;
