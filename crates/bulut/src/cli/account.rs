@@ -206,6 +206,10 @@ fn print(context: &Context, account: &Account, password: Option<String>) {
         context.output.json(&line);
         return;
     }
+    if context.output.quiet && password.is_none() {
+        context.output.line(&account.id.to_string());
+        return;
+    }
     let mut facts = vec![("id", account.id.to_string()), ("e-mail", account.email.clone())];
     facts.extend(account.user_name.clone().map(|name| ("user name", name)));
     facts.push(("standing", account.standing.as_str().to_owned()));

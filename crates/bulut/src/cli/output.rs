@@ -213,7 +213,8 @@ pub fn plain(bytes: &[u8]) -> String {
     while let Some(c) = rest.next() {
         match c {
             '\u{1b}' => skip_sequence(&mut rest),
-            '\r' if rest.peek() == Some(&'\n') => {}
+            // However many returns a terminal driver sends before a line end, it is one line end.
+            '\r' if matches!(rest.peek(), Some('\n' | '\r')) => {}
             '\r' => plain.push('\n'),
             '\n' | '\t' => plain.push(c),
             c if c.is_control() => {}
@@ -276,8 +277,8 @@ mod tests {
 
     #[test]
     fn what_a_guest_wrote_loses_its_sequences_and_keeps_its_words() {
-        let wrote = b"\x1b[2J\x1b[1;1H\x1b]0;title\x07login: \x1b[6n\x1b[0;32mOK\x1b[0m\r\n\x1b(Bdone\x1b]2;t\x1b\\!\n";
-        assert_eq!(plain(wrote), "login: OK\ndone!\n");
+        let wrote = b"\r\r\n\x1b[2J\x1b[1;1H\x1b]0;title\x07login: \x1b[6n\x1b[0;32mOK\x1b[0m\r\n\x1b(Bdone\x1b]2;t\x1b\\!\n";
+        assert_eq!(plain(wrote), "\nlogin: OK\ndone!\n");
     }
 
     #[test]

@@ -37,6 +37,10 @@ pub async fn run(context: &Context, cloud: &Cloud, ssh: Ssh) -> Result<()> {
         Failure::refused(format!("server {} has no ssh address yet", server.id))
             .hint(format!("its state is {}; bulut server show {}", server.state, server.id))
     })?;
+    if server.state == "Stopped" {
+        return Err(Failure::refused(format!("server {} is off", server.id))
+            .hint(format!("bulut server start {} --wait=reachable", server.id)));
+    }
     context.home.ensure()?;
     let alias = host_key_alias(cloud.url(), server.id);
     let arguments = arguments(&ssh, &endpoint, &alias, &context.home.known_hosts()?);

@@ -83,13 +83,17 @@ pub async fn until_done(
 /// Waits until the server's ssh port greets as an ssh server does.
 pub async fn until_reachable(context: &Context, cloud: &Cloud, id: u64, limit: Deadline) -> Result<Endpoint> {
     let progress = context.output.spinner("Waiting for ssh …");
+    let mut told = None;
     loop {
         let what = match ssh_endpoint(cloud, id).await? {
             None => format!("server {id} has no ssh address yet"),
             Some(ssh) => match greets(&ssh).await {
                 Ok(()) => return Ok(ssh),
                 Err(why) => {
-                    progress.say(&format!("Waiting for ssh at {}:{} …", ssh.host, ssh.port));
+                    if told.as_ref() != Some(&ssh) {
+                        progress.say(&format!("Waiting for ssh at {}:{} …", ssh.host, ssh.port));
+                        told = Some(ssh.clone());
+                    }
                     format!("no ssh server answers at {}:{} ({why})", ssh.host, ssh.port)
                 }
             },
