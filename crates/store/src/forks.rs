@@ -2,6 +2,7 @@
 
 use bulut_model::{Error, Result};
 use sea_orm::DbBackend;
+use sea_orm::sqlx;
 use sea_orm::sqlx::postgres::{PgListener, PgPool};
 use std::borrow::Cow;
 
@@ -63,6 +64,28 @@ pub(crate) fn portable(backend: Backend, sql: &str) -> Cow<'_, str> {
     Cow::Owned(sql.replace("{lock}", lock).replace("{skip_locked}", skip))
 }
 
+/// Whether the database is away, overloaded or gave this transaction up for another one, so that the same call
+/// may succeed in a moment.
+pub(crate) fn is_away(error: &sqlx::Error) -> bool {
+    use sqlx::Error as E;
+    match error {
+        E::Io(_) | E::Tls(_) | E::PoolTimedOut | E::PoolClosed | E::WorkerCrashed | E::BeginFailed => true,
+        E::Database(refusal) => refusal.code().is_some_and(|code| is_away_code(&code)),
+        _ => false,
+    }
+}
+
+/// PostgreSQL's five characters by their class (its manual, appendix A), or SQLite's number, whose low byte is
+/// the primary result code (sqlite.org/rescode.html).
+fn is_away_code(code: &str) -> bool {
+    if code.len() == 5 {
+        // Connections, victims of another transaction, exhausted resources, locks, the operator.
+        return ["08", "40", "53", "55P03", "57P"].iter().any(|class| code.starts_with(class));
+    }
+    // SQLITE_BUSY and SQLITE_LOCKED.
+    code.parse().is_ok_and(|number: u32| matches!(number & 0xff, 5 | 6))
+}
+
 /// The channel on which replicas tell each other that an operation was queued.
 pub(crate) const CHANNEL: &str = "bulut_operation";
 
@@ -80,8 +103,9 @@ impl Listener {
 
     /// Waits for the next wake-up. A lost connection is made anew and counts as one, since some may be lost.
     pub async fn wait(&mut self) -> Result<()> {
+        // Not `recv`, which makes the connection anew without a word.
         self.0
-            .recv()
+            .try_recv()
             .await
             .map(drop)
             .map_err(|error| Error::unavailable("The database cannot be listened to.", error))

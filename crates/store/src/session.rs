@@ -6,9 +6,10 @@ use crate::forks::{self, Backend};
 use bulut_model::{Error, Result};
 use sea_orm::{
     AccessMode, ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, DbErr,
-    QueryResult, SqlErr, SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait, TryGetable,
-    Value,
+    QueryResult, RuntimeErr, SqlErr, SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait,
+    TryGetable, Value,
 };
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// How long a writer waits for another one on SQLite.
@@ -21,11 +22,13 @@ pub struct Store {
     backend: Backend,
 }
 
-/// A write transaction. Dropped without [`Tx::commit`], it leaves no trace.
+/// A write transaction. Dropped without [`Tx::commit`], it leaves no trace. Once a statement of it has failed,
+/// it cannot be committed: PostgreSQL would keep nothing of it and SQLite all but that statement.
 #[derive(Debug)]
 pub struct Tx {
     tx: DatabaseTransaction,
     backend: Backend,
+    failed: AtomicBool,
 }
 
 /// What statements run on: the pool (each statement by itself) or a transaction.
@@ -61,18 +64,14 @@ impl From<DbErr> for Failure {
         if matches!(error.sql_err(), Some(SqlErr::UniqueConstraintViolation(_))) {
             return Self::Unique;
         }
-        let text = error.to_string();
-        let away = matches!(error, DbErr::Conn(_) | DbErr::ConnectionAcquire(_))
-            || [
-                "database is locked",
-                "deadlock detected",
-                "could not serialize",
-                "Connection refused",
-                "closed the connection",
-            ]
-            .iter()
-            .any(|sign| text.contains(sign));
-        if away { Self::Away(text) } else { Self::Fault(text) }
+        let away = match &error {
+            DbErr::Conn(_) | DbErr::ConnectionAcquire(_) => true,
+            DbErr::Exec(RuntimeErr::SqlxError(cause)) | DbErr::Query(RuntimeErr::SqlxError(cause)) => {
+                forks::is_away(cause)
+            }
+            _ => false,
+        };
+        if away { Self::Away(error.to_string()) } else { Self::Fault(error.to_string()) }
     }
 }
 
@@ -128,7 +127,7 @@ impl Store {
             sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
         };
         let tx = self.db.begin_with_options(options).await.map_err(Failure::from)?;
-        Ok(Tx { tx, backend: self.backend })
+        Ok(Tx { tx, backend: self.backend, failed: AtomicBool::new(false) })
     }
 
     /// Whether the database answers.
@@ -142,7 +141,7 @@ impl Store {
     }
 
     /// A listener for wake-ups from other processes; `None` where the database has no such thing (SQLite,
-    /// which has one process only).
+    /// which has one process only). It keeps one connection of the pool for itself.
     pub async fn listen(&self) -> Result<Option<forks::Listener>> {
         match self.backend {
             Backend::Sqlite => Ok(None),
@@ -151,17 +150,35 @@ impl Store {
             }
         }
     }
+
+    fn noted<T>(&self, outcome: Result<T, DbErr>) -> Result<T, Failure> {
+        outcome.map_err(Failure::from)
+    }
 }
 
 impl Tx {
     /// Makes all of it true at once.
+    ///
+    /// Errors: `Internal` when a statement of it failed before; then all of it is undone.
     pub async fn commit(self) -> Result<()> {
+        if self.failed.load(Ordering::Relaxed) {
+            return Err(Error::internal(
+                "a transaction was to be committed after a statement of it had failed",
+            ));
+        }
         self.tx.commit().await.map_err(|error| Failure::from(error).into())
     }
 
     /// Undoes all of it.
     pub async fn rollback(self) -> Result<()> {
         self.tx.rollback().await.map_err(|error| Failure::from(error).into())
+    }
+
+    fn noted<T>(&self, outcome: Result<T, DbErr>) -> Result<T, Failure> {
+        outcome.map_err(|error| {
+            self.failed.store(true, Ordering::Relaxed);
+            error.into()
+        })
     }
 }
 
@@ -174,17 +191,18 @@ macro_rules! session {
 
             async fn execute(&self, sql: &str, values: Vec<Value>) -> Result<u64, Failure> {
                 let statement = statement(self.backend, sql, values);
-                Ok(self.$field.execute_raw(statement).await?.rows_affected())
+                Ok(self.noted(self.$field.execute_raw(statement).await)?.rows_affected())
             }
 
             async fn all(&self, sql: &str, values: Vec<Value>) -> Result<Vec<Row>, Failure> {
                 let statement = statement(self.backend, sql, values);
-                Ok(self.$field.query_all_raw(statement).await?.into_iter().map(Row).collect())
+                let rows = self.noted(self.$field.query_all_raw(statement).await)?;
+                Ok(rows.into_iter().map(Row).collect())
             }
 
             async fn one(&self, sql: &str, values: Vec<Value>) -> Result<Option<Row>, Failure> {
                 let statement = statement(self.backend, sql, values);
-                Ok(self.$field.query_one_raw(statement).await?.map(Row))
+                Ok(self.noted(self.$field.query_one_raw(statement).await)?.map(Row))
             }
         }
     };
