@@ -176,7 +176,7 @@ pub async fn claim(
     Ok(row.as_ref().map(claimed).transpose()?)
 }
 
-/// When the next operation on one of these nodes becomes claimable, if any waits.
+/// When the next operation of any node becomes claimable, if one waits.
 pub async fn next_due(s: &impl Session) -> Result<Option<Timestamp>> {
     let row = s
         .one(
@@ -231,16 +231,18 @@ pub async fn turn_around(
     fenced(s, fence, change, values).await
 }
 
-/// Gives an operation back to be tried again at `run_at`. `false`: the lease is lost.
+/// Gives an operation back to be tried again at `run_at`; the fence ends with it, so that a renewal still on its
+/// way leases nothing. `false`: the lease is lost.
 pub async fn retry_later(s: &impl Session, fence: &Fence, run_at: Timestamp, error: &str) -> Result<bool> {
     let values = vec![run_at.0.into(), error.into()];
-    let change = "failures = failures + 1, run_at = $1, lease_until = 0, owner = owner, last_error = $2";
+    let change = "failures = failures + 1, run_at = $1, lease_until = 0, owner = NULL, last_error = $2";
     fenced(s, fence, change, values).await
 }
 
-/// Lets go of the lease, as a process that stops in order does. `false`: it is lost already.
+/// Lets go of the lease, as a process that stops in order does; the fence ends with it. `false`: it is lost
+/// already.
 pub async fn let_go(s: &impl Session, fence: &Fence) -> Result<bool> {
-    fenced(s, fence, "lease_until = 0", vec![]).await
+    fenced(s, fence, "lease_until = 0, owner = NULL", vec![]).await
 }
 
 /// Ends an operation. `false`: the lease is lost, and the transaction must not be committed.
