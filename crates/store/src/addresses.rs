@@ -1,7 +1,7 @@
 //! Address pools and the addresses in them. A row per IPv4 address; IPv6 is derived from the server's id.
 
 use crate::session::{Failure, Row, Session};
-use bulut_model::{RegionId, Result, ServerId, Timestamp};
+use bulut_model::{Error, RegionId, Result, ServerId, Timestamp};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
@@ -48,6 +48,9 @@ fn pool(row: &Row) -> Result<Pool, Failure> {
 const POOL: &str = "address_pool.id AS pool_id, network, prefix, gateway, resolvers";
 
 /// Adds a pool with its addresses, unless the network is there already. `reserved` ones are never given.
+/// Run it in a transaction.
+///
+/// Errors: `AlreadyExists` when one of the addresses is in another pool.
 #[expect(clippy::too_many_arguments, reason = "a pool is its columns; a struct would only rename them")]
 pub async fn ensure_pool(
     s: &impl Session,
@@ -89,7 +92,12 @@ pub async fn ensure_pool(
             "INSERT INTO address (pool_id, address, reserved, released_at) VALUES {}",
             places.join(", ")
         );
-        s.execute(&sql, values).await?;
+        s.execute(&sql, values).await.map_err(|failure| match failure {
+            Failure::Unique => Error::exists(format!(
+                "The network {network}/{prefix} has addresses that another pool has already."
+            )),
+            other => other.into(),
+        })?;
     }
     Ok(())
 }

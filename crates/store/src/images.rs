@@ -63,11 +63,14 @@ pub async fn find(s: &impl Session, slug: &str) -> Result<Option<Image>> {
 pub async fn get(s: &impl Session, id: ImageId) -> Result<Image> {
     let row = s.one(&format!("SELECT {COLUMNS} FROM image WHERE id = $1"), vec![id.0.into()]).await?;
     let row = row.ok_or_else(|| Error::not_found(format!("There is no image with id {id}.")))?;
-    Ok(image(&row, Vec::new())?)
+    let mut offered = offered(s, OFFERED).await?;
+    Ok(image(&row, offered.remove(&id.0).unwrap_or_default())?)
 }
 
 /// Adds an image that is not there yet, with the regions that offer it; one that is there stays as it is.
-/// `cac_id` is its number in Cloud at Cost's list of templates.
+/// `cac_id` is its number in Cloud at Cost's list of templates. Run it in a transaction.
+///
+/// Errors: `AlreadyExists` when another image has that number.
 pub async fn ensure(
     s: &impl Session,
     new: &Image,
@@ -75,7 +78,7 @@ pub async fn ensure(
     cac_id: Option<i64>,
     position: i64,
 ) -> Result<()> {
-    let row = s
+    let inserted = s
         .one(
             "INSERT INTO image (slug, name, distribution, kind, min_cpu, min_memory_mib, min_disk_gib, \
              default_user, active, cac_id, position) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) \
@@ -94,12 +97,21 @@ pub async fn ensure(
                 position.into(),
             ],
         )
-        .await?;
-    let Some(row) = row else { return Ok(()) };
+        .await;
+    let row = match (inserted, cac_id) {
+        (Ok(Some(row)), _) => row,
+        (Ok(None), _) => return Ok(()),
+        (Err(Failure::Unique), Some(number)) => {
+            let why =
+                format!("The template number {number} of image '{}' belongs to another image.", new.slug);
+            return Err(Error::exists(why));
+        }
+        (Err(other), _) => return Err(other.into()),
+    };
     let id = row.int("id")?;
     for region in regions {
         s.execute(
-            "INSERT INTO image_region (image_id, region_id) VALUES ($1, $2)",
+            "INSERT INTO image_region (image_id, region_id) VALUES ($1, $2) ON CONFLICT DO NOTHING",
             vec![id.into(), region.0.into()],
         )
         .await?;

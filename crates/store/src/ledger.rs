@@ -35,7 +35,8 @@ pub async fn post(
     entries: &[Entry],
     now: Timestamp,
 ) -> Result<Posted> {
-    if entries.iter().map(|entry| entry.amount).sum::<Micros>() != Micros::ZERO {
+    // Wider than an amount, so that no sum wraps around to zero.
+    if entries.iter().map(|entry| i128::from(entry.amount.0)).sum::<i128>() != 0 {
         return Err(Error::internal(format!("posting {key} does not add up to zero")));
     }
     let row = s

@@ -52,6 +52,7 @@ pub async fn find(s: &impl Session, slug: &str) -> Result<Option<Package>> {
 }
 
 /// Adds a package that is not there yet, with the regions that offer it; one that is there stays as it is.
+/// Run it in a transaction.
 pub async fn ensure(s: &impl Session, new: &Package, regions: &[RegionId], position: i64) -> Result<()> {
     let row = s
         .one(
@@ -75,7 +76,7 @@ pub async fn ensure(s: &impl Session, new: &Package, regions: &[RegionId], posit
     let id = row.int("id")?;
     for region in regions {
         s.execute(
-            "INSERT INTO package_region (package_id, region_id) VALUES ($1, $2)",
+            "INSERT INTO package_region (package_id, region_id) VALUES ($1, $2) ON CONFLICT DO NOTHING",
             vec![id.into(), region.0.into()],
         )
         .await?;
