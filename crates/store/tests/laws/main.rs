@@ -1,0 +1,25 @@
+//! The laws of the store: each one holds on SQLite and on PostgreSQL, and is a test on either.
+//!
+//! Promises: a law gets a database of its own, which is gone afterwards; without `BULUT_TEST_POSTGRES` the
+//! PostgreSQL half fails, it is never skipped. Must not know: HTTP, drivers, the domain's verbs.
+
+#![expect(clippy::unwrap_used, reason = "a law that meets an error has failed")]
+
+mod accounts;
+mod addresses;
+mod catalogue;
+mod databases;
+mod images;
+mod ledger;
+mod listening;
+mod migrations;
+mod nodes;
+mod operations;
+mod orders;
+mod races;
+mod servers;
+mod sessions;
+mod signing_keys;
+mod ssh_keys;
+mod transactions;
+mod world;
