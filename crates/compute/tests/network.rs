@@ -201,6 +201,8 @@ fn ensure_twice_is_once_and_remove_leaves_nothing() {
         again.ensure(ServerId(7), &nic()).await.unwrap();
         assert_eq!(visible(), once, "another control plane changed something");
         assert_eq!(routed.list().await.unwrap(), [ServerId(7)]);
+        sh("ip link del bv7");
+        assert_eq!(routed.list().await.unwrap(), [ServerId(7)], "what is half removed is not listed");
 
         routed.remove(ServerId(7)).await.unwrap();
         assert_eq!(visible(), bare);
@@ -220,8 +222,9 @@ fn drift_is_mended_and_a_changed_address_leaves_no_trace_of_the_old() {
         routed.ensure(id, &nic()).await.unwrap();
         let right = visible();
         for harm in [
-            "nft flush chain netdev bulut_7 ingress",
-            "nft delete table netdev bulut_7",
+            "nft flush chain netdev bulut bv7",
+            "nft flush chain netdev bulut bv7; nft delete chain netdev bulut bv7",
+            "nft delete table netdev bulut",
             "ip addr flush dev bv7",
             "ip route flush dev bv7",
             "ip neigh flush nud permanent dev bv7; ip neigh del 10.77.0.20 dev bv7 2>/dev/null; true",
@@ -390,7 +393,7 @@ fn without_the_rules_the_same_forgery_gets_through() {
         assert_eq!(seen[26..30], OWN.octets(), "the forged packet got through");
         assert_eq!(routed.counters(one).await.unwrap().forged_frames, 1);
 
-        sh("nft delete table netdev bulut_1");
+        sh("nft flush chain netdev bulut bv1");
         sh("for it in all bv1; do echo 0 > /proc/sys/net/ipv4/conf/$it/rp_filter; done");
         guest.send(&says(stranger, "hello"));
         let seen =

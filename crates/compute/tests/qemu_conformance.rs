@@ -265,12 +265,10 @@ impl Subject for Bench {
             left.extend(path.exists().then(|| path.display().to_string()));
         }
         if self.networking == Networking::Routed {
-            for (what, mark) in [
-                ("ip -o link; ip route; ip -6 route", format!("bv{id}")),
-                ("nft list tables", format!("bulut_{id}")),
-            ] {
+            let mark = format!("bv{id}");
+            for what in ["ip -o link", "ip route", "ip -6 route", "nft list table netdev bulut"] {
                 let text = output("sh", &["-c", what]);
-                let word = |line: &&str| line.split([' ', ':', '@']).any(|it| it == mark);
+                let word = |line: &&str| line.split([' ', ':', '@', '"']).any(|it| it.trim() == mark);
                 left.extend(text.lines().filter(word).map(str::to_owned));
             }
         }

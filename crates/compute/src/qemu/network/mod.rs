@@ -1,11 +1,12 @@
 //! How machines are joined to the network: routed taps where there is root, user mode where there is none.
 //!
-//! Promises: one tap, one table of rules and one set of routes per machine, named after its id; `ensure` makes what
+//! Promises: one tap, one chain of rules and one set of routes per machine, named after its id; `ensure` makes what
 //! is missing, mends what drifted and leaves the rest alone; `remove` leaves nothing. A guest is never joined
 //! without the rules that keep it from speaking as another. Must not know: QEMU.
 //!
 //! Everything acts in the network namespace of the thread that calls it.
 
+mod forgeries;
 mod links;
 mod nft;
 mod rules;
@@ -78,7 +79,7 @@ impl Routed {
         }
         // The rules come first: no frame passes a tap that has none.
         let who = rules::Identity { tap: &name, mac: &nic.mac, ipv4: nic.ipv4, ipv6: nic.ipv6 };
-        nft::apply(&rules::guard(id, &who, before.is_none())).await?;
+        nft::apply(&rules::guard(&who, before.is_none())).await?;
         sysctls::tap(&name, nic.ipv6.is_some())?;
         let fresh = before.is_none();
         let tap = self.links.find(&name).await?;
@@ -101,18 +102,18 @@ impl Routed {
     /// `Retry` if the kernel refuses for now.
     pub async fn remove(&self, id: ServerId) -> Result<(), DriverError> {
         // The tap goes first: it must not live without its rules.
-        self.links.remove(&tap::name(id)?).await?;
-        nft::apply(&rules::unguard(id)).await
+        let name = tap::name(id)?;
+        self.links.remove(&name).await?;
+        nft::apply(&rules::unguard(&name)).await
     }
 
-    /// Servers of which there is a tap or a table, in order.
+    /// Servers of which there is a tap or a counter, in order.
     ///
     /// # Errors
     /// `Retry` if the kernel cannot be asked.
     pub async fn list(&self) -> Result<Vec<ServerId>, DriverError> {
         let mut found: BTreeSet<ServerId> = self.links.servers().await?.into_iter().collect();
-        let tables = nft::list(&["tables", "netdev"]).await?.unwrap_or_default();
-        found.extend(tables.iter().filter_map(|it| rules::server(it["table"]["name"].as_str()?)));
+        found.extend(forgeries::names(rules::TABLE)?.iter().filter_map(|name| tap::server(name)));
         Ok(found.into_iter().collect())
     }
 
@@ -125,9 +126,7 @@ impl Routed {
         let tap = self.links.find(&name).await?;
         let tap = tap.ok_or_else(|| DriverError::Gone(format!("server {id} has no tap {name}")))?;
         let (sent_bytes, received_bytes) = tap.bytes();
-        let counter = nft::list(&["counter", "netdev", &rules::table(id), rules::COUNTER]).await?;
-        let forged_frames =
-            counter.iter().flatten().find_map(|it| it["counter"]["packets"].as_u64()).unwrap_or(0);
+        let forged_frames = forgeries::packets(rules::TABLE, &name)?.unwrap_or(0);
         Ok(Counters { received_bytes, sent_bytes, forged_frames })
     }
 }

@@ -1,4 +1,4 @@
-//! Runs nftables: one process per transaction, JSON in and out.
+//! Runs nftables: one process per transaction, fed with JSON.
 //!
 //! Promises: a transaction holds as a whole or not at all. Must not know: what the rules mean.
 
@@ -34,37 +34,20 @@ pub(super) fn document(commands: &[Value]) -> Value {
 /// `Fatal` if nft cannot be run at all, `Retry` if it refused.
 pub(super) async fn apply(commands: &[Value]) -> Result<(), DriverError> {
     let text = document(commands).to_string();
-    run(&["-j", "-f", "-"], &text).await?.map(|_| ()).map_err(|refusal| {
+    run(&text).await?.map_err(|refusal| {
         tracing::debug!(nft.document = text, nft.refusal = refusal, "nftables refused a transaction");
         DriverError::Retry(format!("nftables refused: {refusal}"))
     })
 }
 
-/// Lists something; `None` when it is not there.
-pub(super) async fn list(what: &[&str]) -> Result<Option<Vec<Value>>, DriverError> {
-    let mut arguments = vec!["-j", "list"];
-    arguments.extend(what);
-    match run(&arguments, "").await? {
-        Ok(text) => {
-            let mut answer: Value = serde_json::from_str(&text).map_err(DriverError::retry)?;
-            match answer["nftables"].take() {
-                Value::Array(items) => Ok(Some(items)),
-                other => Err(DriverError::Retry(format!("nftables answered without a list: {other}"))),
-            }
-        }
-        Err(refusal) if refusal.contains("No such file or directory") => Ok(None),
-        Err(refusal) => Err(DriverError::Retry(format!("nftables refused to list: {refusal}"))),
-    }
-}
-
-/// Runs nft with `input`: its output, or what it complained of.
-async fn run(arguments: &[&str], input: &str) -> Result<Result<String, String>, DriverError> {
+/// Feeds `input` to nft: nothing, or what it complained of.
+async fn run(input: &str) -> Result<Result<(), String>, DriverError> {
     let binary = binary();
     let mut child = Command::new(&binary)
-        .args(arguments)
+        .args(["-j", "-f", "-"])
         .env("LC_ALL", "C")
         .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
+        .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .kill_on_drop(true)
         .spawn()
@@ -84,7 +67,7 @@ async fn run(arguments: &[&str], input: &str) -> Result<Result<String, String>, 
         .map_err(|_| DriverError::Retry(format!("nftables took more than {} s", LIMIT.as_secs())))?
         .map_err(DriverError::retry)?;
     Ok(if output.status.success() {
-        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+        Ok(())
     } else {
         Err(String::from_utf8_lossy(&output.stderr).trim().to_owned())
     })

@@ -1,38 +1,24 @@
 //! The rules themselves, as nftables' JSON: what a guest may say, and where it may go.
 //!
-//! Promises: a table per tap drops and counts at its ingress everything that the guest has no right to say: a MAC,
+//! Promises: a chain at the ingress of each tap drops and counts everything that the guest has no right to say: a MAC,
 //! an ARP, an IPv4 or IPv6 source that is not its own; router advertisements and redirects; a DHCP server's
 //! words; neighbour advertisements for others. What no rule allows is forged. One table for the host keeps guests
 //! from the host itself and from link-local (metadata) addresses, and masquerades the private pools.
 //! Must not know: how rules get into the kernel.
+//!
+//! All taps share one table, and their chains have no sets: before any change, `nft` asks the kernel once per table
+//! and for every set, so that hundreds of either would make each change take hundreds of milliseconds.
 
 use super::tap::PREFIX;
 use crate::{Ipv4, Ipv6};
-use bulut_model::ServerId;
 use serde_json::{Value, json};
 use std::net::{IpAddr, Ipv6Addr};
 
-/// The counter of dropped frames in a tap's table.
-pub(super) const COUNTER: &str = "forged";
-
-/// The table for the whole host.
-const HOST_TABLE: &str = "bulut";
-
-/// What the tables of taps are called before their server's id.
-const TAP_TABLE: &str = "bulut_";
+/// The table for the whole host, and the one of the taps, in different families.
+pub(super) const TABLE: &str = "bulut";
 
 /// The gateway that every tap has for IPv6.
 pub(super) const LINK_GATEWAY: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
-
-/// The name of a tap's table.
-pub(super) fn table(id: ServerId) -> String {
-    format!("{TAP_TABLE}{id}")
-}
-
-/// The server of a tap's table, if it is one.
-pub(super) fn server(table: &str) -> Option<ServerId> {
-    table.strip_prefix(TAP_TABLE)?.parse().ok().map(ServerId)
-}
 
 /// Who a guest is, for the rules.
 #[derive(Debug)]
@@ -92,51 +78,64 @@ fn number(address: Ipv6Addr) -> String {
     format!("{:#034x}", address.to_bits())
 }
 
+/// Commands that take away the chain of a tap, there or not.
+fn without_chain(tap: &str) -> Vec<Value> {
+    let chain = json!({ "chain": { "family": "netdev", "table": TABLE, "name": tap } });
+    vec![taps_table(), json!({ "add": chain }), json!({ "flush": chain }), json!({ "delete": chain })]
+}
+
+/// The command that makes the table of the taps, unless it is there.
+fn taps_table() -> Value {
+    json!({ "add": { "table": { "family": "netdev", "name": TABLE } } })
+}
+
+/// The counter of a tap's dropped frames, which has the tap's name, as its chain does.
+fn counter(tap: &str) -> Value {
+    json!({ "counter": { "family": "netdev", "table": TABLE, "name": tap } })
+}
+
 /// Commands that replace the rules of a tap at once and leave its counter as it was.
 ///
-/// `fresh` forgets all of an earlier tap of that name, the counter too.
-pub(super) fn guard(id: ServerId, who: &Identity<'_>, fresh: bool) -> Vec<Value> {
-    let name = table(id);
-    let table = json!({ "table": { "family": "netdev", "name": name } });
-    let chain = json!({ "chain": {
-        "family": "netdev", "table": name, "name": "ingress",
-        "type": "filter", "hook": "ingress", "dev": who.tap, "prio": 0, "policy": "accept",
-    } });
-    let mut commands = vec![json!({ "add": table })];
+/// `fresh`: what an earlier tap of that name counted is forgotten.
+pub(super) fn guard(who: &Identity<'_>, fresh: bool) -> Vec<Value> {
+    let mut commands = without_chain(who.tap);
+    let counter = counter(who.tap);
+    commands.push(json!({ "add": counter }));
     if fresh {
-        commands.extend([json!({ "delete": table }), json!({ "add": table })]);
+        commands.extend([json!({ "delete": counter }), json!({ "add": counter })]);
     }
-    commands.push(json!({ "add": { "counter": { "family": "netdev", "table": name, "name": COUNTER } } }));
-    if !fresh {
-        let old = json!({ "chain": { "family": "netdev", "table": name, "name": "ingress" } });
-        commands.extend([json!({ "add": chain }), json!({ "flush": old }), json!({ "delete": old })]);
-    }
-    commands.push(json!({ "add": chain }));
+    commands.push(json!({ "add": { "chain": {
+        "family": "netdev", "table": TABLE, "name": who.tap,
+        "type": "filter", "hook": "ingress", "dev": who.tap, "prio": 0, "policy": "accept",
+    } } }));
     let mut rule = |expr: Vec<Value>| {
         commands.push(json!({ "add": { "rule": {
-            "family": "netdev", "table": name, "chain": "ingress", "expr": expr,
+            "family": "netdev", "table": TABLE, "chain": who.tap, "expr": expr,
         } } }));
     };
     let forged = |mut tests: Vec<Value>| {
-        tests.extend([json!({ "counter": COUNTER }), drop()]);
+        tests.extend([json!({ "counter": who.tap }), drop()]);
         tests
     };
     rule(forged(vec![test("!=", field("ether", "saddr"), who.mac)]));
     // By position: the kernel sets a tag aside, and tests of the protocol see what it was around.
     let tag = json!({ "payload": { "base": "ll", "offset": 96, "len": 16 } });
-    rule(forged(vec![is(tag, any_of(vec![0x8100.into(), 0x88a8.into()]))]));
+    for kind in [0x8100, 0x88a8] {
+        rule(forged(vec![is(tag.clone(), kind)]));
+    }
     for tests in arp(who) {
         rule(tests);
     }
-    rule(forged(vec![is(field("udp", "sport"), any_of(vec![67.into(), 547.into()]))]));
-    rule(forged(vec![is(
-        field("icmp", "type"),
-        any_of(vec!["redirect".into(), "router-advertisement".into()]),
-    )]));
-    rule(forged(vec![is(
-        field("icmpv6", "type"),
-        any_of(vec!["nd-router-advert".into(), "nd-redirect".into()]),
-    )]));
+    for (protocol, key, value) in [
+        ("udp", "sport", Value::from(67)),
+        ("udp", "sport", Value::from(547)),
+        ("icmp", "type", "redirect".into()),
+        ("icmp", "type", "router-advertisement".into()),
+        ("icmpv6", "type", "nd-router-advert".into()),
+        ("icmpv6", "type", "nd-redirect".into()),
+    ] {
+        rule(forged(vec![is(field(protocol, key), value)]));
+    }
     for tests in ipv4(who) {
         rule(tests);
     }
@@ -207,39 +206,44 @@ fn ipv6(who: &Identity<'_>) -> Vec<(Vec<Value>, bool)> {
         targets.push(is(neighbour_target(), number(address)));
     }
     for target in targets {
-        rules.push((vec![from(any_of(own.clone())), kind("nd-neighbor-advert"), target.clone()], true));
+        for source in &own {
+            rules.push((vec![from(source.clone()), kind("nd-neighbor-advert"), target.clone()], true));
+        }
         rules.push((vec![from("::".into()), kind("nd-neighbor-solicit"), target], true));
     }
     rules.push((vec![kind("nd-neighbor-advert")], false));
-    let joins = vec!["mld-listener-report".into(), "mld2-listener-report".into(), "nd-router-solicit".into()];
-    rules.push((vec![from("::".into()), is(field("icmpv6", "type"), any_of(joins))], true));
-    rules.push((vec![from(any_of(own))], true));
+    for joins in ["mld-listener-report", "mld2-listener-report", "nd-router-solicit"] {
+        rules.push((vec![from("::".into()), kind(joins)], true));
+    }
+    rules.extend(own.into_iter().map(|source| (vec![from(source)], true)));
     rules
 }
 
-/// Commands that take away a tap's table, there or not.
-pub(super) fn unguard(id: ServerId) -> Vec<Value> {
-    let table = json!({ "table": { "family": "netdev", "name": table(id) } });
-    vec![json!({ "add": table }), json!({ "delete": table })]
+/// Commands that take away the rules and the counter of a tap, there or not.
+pub(super) fn unguard(tap: &str) -> Vec<Value> {
+    let mut commands = without_chain(tap);
+    commands.extend([json!({ "add": counter(tap) }), json!({ "delete": counter(tap) })]);
+    commands
 }
 
 /// Commands that replace the host's table: what guests may reach, and which networks are masqueraded.
 pub(super) fn host(nat_sources: &[(IpAddr, u8)]) -> Vec<Value> {
-    let table = json!({ "table": { "family": "inet", "name": HOST_TABLE } });
-    let mut commands = vec![json!({ "add": table }), json!({ "delete": table }), json!({ "add": table })];
+    let table = json!({ "table": { "family": "inet", "name": TABLE } });
+    let mut commands =
+        vec![taps_table(), json!({ "add": table }), json!({ "delete": table }), json!({ "add": table })];
     for (name, kind, hook, priority) in [
         ("forward", "filter", "forward", 0),
         ("input", "filter", "input", 0),
         ("postrouting", "nat", "postrouting", 100),
     ] {
         commands.push(json!({ "add": { "chain": {
-            "family": "inet", "table": HOST_TABLE, "name": name,
+            "family": "inet", "table": TABLE, "name": name,
             "type": kind, "hook": hook, "prio": priority, "policy": "accept",
         } } }));
     }
     let mut rule = |chain: &str, expr: Vec<Value>| {
         commands.push(json!({ "add": { "rule": {
-            "family": "inet", "table": HOST_TABLE, "chain": chain, "expr": expr,
+            "family": "inet", "table": TABLE, "chain": chain, "expr": expr,
         } } }));
     };
     let taps = format!("{PREFIX}*");
