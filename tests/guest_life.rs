@@ -93,8 +93,8 @@ fn a_guest_lives_through_the_api_on_a_routed_tap() {
         live(&cloud).await;
         let links = namespace::prints("ip", &["-br", "link"]);
         assert_eq!(links.lines().filter(|line| line.starts_with("bv")).count(), 0, "{links}");
-        let tables = namespace::prints("nft", &["list", "tables"]);
-        assert!(!tables.contains("netdev"), "{tables}");
+        let rules = namespace::prints("nft", &["list", "ruleset"]);
+        assert!(!rules.contains("bv1"), "{rules}");
         let routes = namespace::prints("ip", &["route"]);
         assert!(!routes.contains("dev bv"), "{routes}");
     });

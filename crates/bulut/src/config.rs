@@ -96,7 +96,7 @@ pub struct Config {
     pub log_format: String,
 
     /// What is logged, as in tracing's EnvFilter: info, bulut=debug, …
-    #[config(env = "BULUT_LOG", default = "info,sqlx=warn,tower_http=info")]
+    #[config(env = "BULUT_LOG", default = "info,sqlx=warn")]
     pub log: String,
 
     /// Origins that browsers may call the APIs from; `*` for any. None by default.

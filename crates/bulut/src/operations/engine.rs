@@ -203,11 +203,7 @@ struct Walk<'a> {
 
 impl Walk<'_> {
     fn context(&self) -> Context {
-        Context {
-            app: self.app.clone(),
-            operation: self.claimed.operation.clone(),
-            node: self.claimed.node,
-        }
+        Context { app: self.app.clone(), operation: self.claimed.operation.clone(), node: self.claimed.node }
     }
 
     async fn walk(&self) -> Result<(), Halt> {
@@ -247,7 +243,9 @@ impl Walk<'_> {
                     tracing::warn!(step = step.name, error = internal, "step failed for good; undoing");
                     // The failed step may have done half its work: it is undone as well.
                     let steps = index + 1;
-                    if !operations::turn_around(self.app.store(), self.fence, steps, &message, &internal).await? {
+                    if !operations::turn_around(self.app.store(), self.fence, steps, &message, &internal)
+                        .await?
+                    {
                         return Err(Halt::Lost);
                     }
                     self.undo(definition, ctx, steps, &message).await?;
@@ -263,7 +261,13 @@ impl Walk<'_> {
     }
 
     /// Undoes the first `steps` steps backwards, then settles as failed. Undoing is tried until it holds.
-    async fn undo(&self, definition: &Definition, ctx: &Context, steps: usize, message: &str) -> Result<(), Halt> {
+    async fn undo(
+        &self,
+        definition: &Definition,
+        ctx: &Context,
+        steps: usize,
+        message: &str,
+    ) -> Result<(), Halt> {
         let mut failures = if self.claimed.direction == Direction::Undo { self.claimed.failures } else { 0 };
         for (index, step) in definition.steps.iter().enumerate().take(steps).rev() {
             if let Some(undo) = step.undo {
@@ -325,7 +329,13 @@ impl Walk<'_> {
 
     async fn put_off(&self, step: &str, failures: i64, why: &str) -> Result<(), Halt> {
         let pause = pause_after(failures);
-        tracing::info!(step, failures = failures + 1, pause_ms = pause.as_millis(), error = why, "step put off");
+        tracing::info!(
+            step,
+            failures = failures + 1,
+            pause_ms = pause.as_millis(),
+            error = why,
+            "step put off"
+        );
         let run_at = self.app.clock().now().plus(pause);
         let error = format!("{step}: {why}");
         if operations::retry_later(self.app.store(), self.fence, run_at, &error).await? {
@@ -337,7 +347,12 @@ impl Walk<'_> {
     }
 
     /// Ends the operation, in one transaction with what is then true. With a message it ends as failed.
-    async fn settle(&self, definition: &Definition, ctx: &Context, message: Option<&str>) -> Result<(), Halt> {
+    async fn settle(
+        &self,
+        definition: &Definition,
+        ctx: &Context,
+        message: Option<&str>,
+    ) -> Result<(), Halt> {
         let operation = &self.claimed.operation;
         let seen = match message {
             Some(_) => machine::seen(ctx).await.ok(),
@@ -387,7 +402,11 @@ pub async fn next_due(app: &App) -> bulut_model::Result<Option<Timestamp>> {
 }
 
 /// Whether an operation has ended.
-pub async fn has_ended(app: &App, account: bulut_model::AccountId, id: OperationId) -> bulut_model::Result<bool> {
+pub async fn has_ended(
+    app: &App,
+    account: bulut_model::AccountId,
+    id: OperationId,
+) -> bulut_model::Result<bool> {
     let found = operations::find_owned(app.store(), account, id).await?;
     Ok(found.is_none_or(|operation| operation.status != Status::Running))
 }

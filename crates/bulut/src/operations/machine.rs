@@ -1,6 +1,6 @@
 //! What the verbs on machines share: the specification that a driver gets, and looking at the machine afterwards.
 
-use super::step::{Context, StepError};
+use super::step::{BoxFuture, Context, StepError};
 use crate::app::App;
 use crate::domain::servers::password_place;
 use base64::Engine as _;
@@ -79,10 +79,13 @@ async fn nic(app: &App, server: &Server) -> Result<Nic> {
         None => None,
         Some(taken) => match taken.pool.gateway {
             IpAddr::V4(gateway) => Some(Ipv4 { address: taken.address, prefix: taken.pool.prefix, gateway }),
-            IpAddr::V6(gateway) => return Err(Error::internal(format!("an IPv4 pool has the gateway {gateway}"))),
+            IpAddr::V6(gateway) => {
+                return Err(Error::internal(format!("an IPv4 pool has the gateway {gateway}")));
+            }
         },
     };
-    let ipv6 = server.ipv6.as_ref().map(|v6| Ipv6 { address: v6.address, prefix: v6.prefix, gateway: v6.gateway });
+    let ipv6 =
+        server.ipv6.as_ref().map(|v6| Ipv6 { address: v6.address, prefix: v6.prefix, gateway: v6.gateway });
     if ipv6.is_some() {
         for pool in addresses::pools(app.store(), server.region, 6).await? {
             resolvers.extend(pool.resolvers);
@@ -99,6 +102,29 @@ async fn installation(app: &App) -> Result<u8> {
         None => settings::ensure(app.store(), "installation", &fresh.to_string()).await?,
     };
     stored.parse().map_err(|_| Error::internal("the setting installation is not a byte"))
+}
+
+/// A step: makes all that the machine needs to start, and remembers where its ssh is reached.
+pub fn ensure(ctx: &Context) -> BoxFuture<'_, Result<(), StepError>> {
+    Box::pin(async move {
+        let spec = spec(&ctx.app, &server(ctx).await?).await?;
+        let applied = ctx.driver()?.ensure_machine(&spec).await?;
+        let endpoint = applied.ssh.to_string();
+        Ok(servers::set_ssh_endpoint(ctx.app.store(), ctx.operation.server, &endpoint).await?)
+    })
+}
+
+/// A step: starts the machine and looks that it runs.
+pub fn start(ctx: &Context) -> BoxFuture<'_, Result<(), StepError>> {
+    Box::pin(async move {
+        ctx.driver()?.start(ctx.operation.server).await?;
+        match seen(ctx).await? {
+            Power::Running => Ok(()),
+            Power::Stopped | Power::Stopping => {
+                Err(StepError::Retry("the machine was started, but does not run".into()))
+            }
+        }
+    })
 }
 
 /// Looks whether the machine runs.

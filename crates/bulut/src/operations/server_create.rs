@@ -12,8 +12,18 @@ pub(super) static DEFINITION: Definition = Definition {
         Step { name: "ensure_image", act: ensure_image, undo: None, limit: Duration::from_secs(60) },
         // The disk's name derives from the server's id, so that a second run finds the first one's.
         Step { name: "ensure_disk", act: ensure_disk, undo: Some(remove), limit: Duration::from_secs(300) },
-        Step { name: "ensure_machine", act: ensure_machine, undo: Some(remove), limit: Duration::from_secs(60) },
-        Step { name: "start_machine", act: start_machine, undo: Some(remove), limit: Duration::from_secs(120) },
+        Step {
+            name: "ensure_machine",
+            act: machine::ensure,
+            undo: Some(remove),
+            limit: Duration::from_secs(60),
+        },
+        Step {
+            name: "start_machine",
+            act: machine::start,
+            undo: Some(remove),
+            limit: Duration::from_secs(120),
+        },
     ],
     on_failure: OnFailure::Undo,
     tries: 4,
@@ -32,25 +42,6 @@ fn ensure_disk(ctx: &Context) -> BoxFuture<'_, Result<(), StepError>> {
     Box::pin(async move {
         let spec = spec(&ctx.app, &machine::server(ctx).await?).await?;
         Ok(ctx.driver()?.ensure_disk(&spec).await?)
-    })
-}
-
-fn ensure_machine(ctx: &Context) -> BoxFuture<'_, Result<(), StepError>> {
-    Box::pin(async move {
-        let spec = spec(&ctx.app, &machine::server(ctx).await?).await?;
-        let applied = ctx.driver()?.ensure_machine(&spec).await?;
-        let endpoint = applied.ssh.to_string();
-        Ok(servers::set_ssh_endpoint(ctx.app.store(), ctx.operation.server, &endpoint).await?)
-    })
-}
-
-fn start_machine(ctx: &Context) -> BoxFuture<'_, Result<(), StepError>> {
-    Box::pin(async move {
-        ctx.driver()?.start(ctx.operation.server).await?;
-        match machine::seen(ctx).await? {
-            Power::Running => Ok(()),
-            _ => Err(StepError::Retry("the machine was started, but does not run".into())),
-        }
     })
 }
 

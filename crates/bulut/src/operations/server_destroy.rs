@@ -7,7 +7,12 @@ use bulut_store::{Tx, servers};
 use std::time::Duration;
 
 pub(super) static DEFINITION: Definition = Definition {
-    steps: &[Step { name: "remove_machine", act: remove_machine, undo: None, limit: Duration::from_secs(120) }],
+    steps: &[Step {
+        name: "remove_machine",
+        act: remove_machine,
+        undo: None,
+        limit: Duration::from_secs(120),
+    }],
     on_failure: OnFailure::Insist,
     tries: i64::MAX,
     done,

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 pub(super) static DEFINITION: Definition = Definition {
     steps: &[
-        Step { name: "ensure_machine", act: server_start::ensure_machine, undo: None, limit: Duration::from_secs(60) },
+        Step { name: "ensure_machine", act: machine::ensure, undo: None, limit: Duration::from_secs(60) },
         Step { name: "reboot_machine", act: reboot_machine, undo: None, limit: Duration::from_secs(900) },
     ],
     on_failure: OnFailure::Undo,
