@@ -66,7 +66,7 @@ debian_sources() {
 # fetched is kept. OFFLINE=1 builds from the cache alone. The hooks are mmdebstrap's own sync-in and sync-out, which
 # run outside of its namespace and so may read and write the cache in every mode.
 bootstrap() {
-    local target=$1 packages=$2 sources=() options=() proxy
+    local target=$1 packages=$2 sources=() options=() proxy value
     shift 2
     mkdir -p "$CACHE_DIR/debs" "$CACHE_DIR/lists" "$WORK/fetched/debs" "$WORK/fetched/lists" ||
         die "cannot write to the cache directory $CACHE_DIR" "set CACHE_DIR to a directory of yours"
@@ -74,7 +74,6 @@ bootstrap() {
     [ ! -s "$WORK/sources.list" ] || sources=("$WORK/sources.list")
     # mmdebstrap does not read the host's apt settings; the proxy is the one that a download cannot do without.
     for proxy in http https; do
-        local value=
         value=$(apt-config shell v "Acquire::$proxy::Proxy" | sed "s/^v='\(.*\)'$/\1/")
         [ -z "$value" ] || options+=(--aptopt="Acquire::$proxy::Proxy \"$value\"")
     done
@@ -96,7 +95,7 @@ bootstrap() {
 bootstrap_failed() {
     local hint="is the mirror reachable? see the lines above; DEBIAN_MIRROR=URL names another one, OFFLINE=1 uses only the cache"
     [ "$(id -u)" -eq 0 ] ||
-        hint="$hint; without root, mmdebstrap needs user namespaces (package uidmap, and a line for $(id -un) in /etc/subuid and /etc/subgid)"
+        hint="$hint; without root, user namespaces are surer than fakechroot: they need the package uidmap and a line for $(id -un) in /etc/subuid and /etc/subgid"
     die "mmdebstrap could not make the tree" "$hint"
 }
 
@@ -109,10 +108,9 @@ fetched_hooks() {
 # Builds may run side by side: each file enters the cache by a rename, and only packages that no build has used
 # for two months leave it.
 keep_fetched() {
-    local file
+    local file kept
     for file in "$WORK"/fetched/debs/*.deb "$WORK"/fetched/lists/*_*; do
         [ -f "$file" ] || continue
-        local kept
         case $file in *.deb) kept=$CACHE_DIR/debs ;; *) kept=$CACHE_DIR/lists ;; esac
         if [[ $file == *.deb && -e $kept/${file##*/} ]]; then
             touch -c "$kept/${file##*/}"

@@ -13,7 +13,7 @@ HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=images/lib.sh
 . "$HERE/../lib.sh"
 
-HOST_PACKAGES="mmdebstrap debian-archive-keyring e2fsprogs fdisk mtools grub-common grub-pc-bin grub-efi-amd64-bin qemu-utils fakeroot uidmap"
+HOST_PACKAGES="mmdebstrap debian-archive-keyring e2fsprogs fdisk mtools grub-common grub-pc-bin grub-efi-amd64-bin qemu-utils fakeroot fakechroot uidmap"
 GUEST_PACKAGES=(
     linux-image-cloud-amd64 systemd-sysv udev dbus zstd                                     # boots
     cloud-init cloud-guest-utils fdisk e2fsprogs netplan.io qemu-guest-agent                # is set up by the host
@@ -120,7 +120,7 @@ case ${1:-} in
 esac
 require mmdebstrap:mmdebstrap "$KEYRING:debian-archive-keyring" mke2fs:e2fsprogs sfdisk:fdisk mformat:mtools grub-mkimage:grub-common \
     /usr/lib/grub/i386-pc/boot.img:grub-pc-bin /usr/lib/grub/x86_64-efi/linux.mod:grub-efi-amd64-bin qemu-img:qemu-utils
-[ "$(id -u)" -eq 0 ] || require fakeroot:fakeroot newuidmap:uidmap
+[ "$(id -u)" -eq 0 ] || require fakeroot:fakeroot fakechroot:fakechroot newuidmap:uidmap
 mkdir -p "$1"
 OUT=$(cd "$1" && pwd)
 make_workdir
