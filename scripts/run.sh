@@ -143,7 +143,7 @@ locate_server() {
 # Logs in for real: a port that accepts, or a banner, is not yet a guest that knows the key.
 ssh_answers() {
     kill -0 "${SERVE_PID:-$(serving)}" 2> /dev/null || serve_failed "bulut serve ended while the server booted"
-    timeout 30 ssh -o BatchMode=yes -o ConnectTimeout=10 -o LogLevel=ERROR "${SSH_ARGUMENTS[@]}" true < /dev/null 2> "$STATE/.ssh.log"
+    timeout 30 ssh -o BatchMode=yes -o ConnectTimeout=5 -o LogLevel=ERROR "${SSH_ARGUMENTS[@]}" true < /dev/null 2> "$STATE/.ssh.log"
 }
 
 wait_for_ssh() {
