@@ -326,11 +326,11 @@ fn the_verbs_do_not_know_the_engine() {
 #[test]
 fn only_output_rs_prints() {
     let mut offences = Vec::new();
-    for source in sources().iter().filter(|source| !source.is_in(&["bulut/src/cli/output.rs"])) {
+    for source in sources().iter().filter(|source| !source.is_in(&["bulut/src/cli/output.rs", "testkit/src/"])) {
         let words = ["println!", "eprintln!", "print!", "eprint!", "dbg!"];
         offences.extend(source.offences(&scan(source.before_tests(), Keep::Code), &words));
     }
-    assert_none(&offences, "cli/output.rs is the only printer; all else is a log line");
+    assert_none(&offences, "cli/output.rs is the only printer; all else is a log line, but for what explains a failing test");
 }
 
 #[test]
