@@ -166,14 +166,15 @@ run_groups() {
 
 test_groups() {
     if ! have initdb; then
-        group "the tests run on PostgreSQL too, on a private server; the one that Debian starts is not touched" \
+        group "tests and benchmarks run on PostgreSQL too, on a private server; the one that Debian starts is not touched" \
             needed '/usr/lib/postgresql/*/bin/initdb:postgresql'
     fi
 }
 
 case ${1:-run} in
-    run | bench) run_groups ;;
+    run) run_groups ;;
     test) run_groups; test_groups ;;
+    bench) run_groups; test_groups; group "load for the benchmarks of the API" wanted wrk:wrk ;;
     check) group "a C compiler, for SQLite and the cryptography library" needed cc:gcc /usr/include/stdlib.h:libc6-dev ;;
     *) sed -n '2,7s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
 esac
