@@ -20,7 +20,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 const PASSWORD: &str = "quite-secret-42";
 /// Boots are slow under TCG on a busy host.
-const BOOT: Duration = Duration::from_secs(120);
+const BOOT: Duration = Duration::from_secs(300);
 
 struct Bench {
     dir: tempfile::TempDir,
@@ -363,6 +363,63 @@ async fn a_machine_outlives_its_driver_and_is_stopped_and_rebooted_by_the_next()
         nix::sys::wait::waitpid(nix::unistd::Pid::from_raw(pid), Some(nix::sys::wait::WaitPidFlag::WNOHANG));
     driver.remove(id).await.unwrap();
     assert_nothing_left(&bench, pid);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn debian_boots_from_its_disk_and_carries_out_the_customers_user_data() {
+    let Some(bench) = Bench::new() else { return };
+    let disk = bench.images.join("debian-12-x64/disk.qcow2");
+    assert!(disk.exists(), "{} is missing: build the Debian image", disk.display());
+    let _reaper = Reaper(&bench);
+    let driver = bench.open().await;
+    let mut spec = bench.spec(4);
+    spec.cpu = 2;
+    spec.memory_mib = 768;
+    spec.disk_gib = 5;
+    spec.image = Image { digest: format!("sha256:{}", "1".repeat(64)), disk, boot: Boot::Disk };
+    spec.seed.user_data =
+        Some("#cloud-config\nruncmd:\n  - echo çay of $(hostname) > /dev/ttyS0\n".as_bytes().to_vec());
+    driver.ensure_image(&spec.image).await.unwrap();
+    driver.ensure_disk(&spec).await.unwrap();
+    let ssh = driver.ensure_machine(&spec).await.unwrap().ssh;
+    driver.start(spec.id).await.unwrap();
+    let log = bench.state().join("machines/4/serial.log");
+    tracing::info!(log = %log.display(), "Debian boots");
+    ssh_answers(ssh).await;
+    let begun = Instant::now();
+    loop {
+        match driver.setup_status(spec.id).await.unwrap() {
+            SetupStatus::Done => break,
+            SetupStatus::Failed => {
+                let mut console = driver.console(spec.id, Console::Serial).await.unwrap();
+                log_in(&mut *console).await;
+                let said =
+                    converse(&mut *console, "cat /run/cloud-init/result.json; echo e''nd\n", "end").await;
+                panic!("cloud-init says that it failed: {said}")
+            }
+            SetupStatus::Unknown | SetupStatus::Running => {}
+        }
+        assert!(begun.elapsed() < 2 * BOOT, "cloud-init never ends");
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    tracing::info!(took = ?begun.elapsed(), "cloud-init is done");
+    let log = driver.serial_log(spec.id, 1 << 20).await.unwrap();
+    assert!(String::from_utf8_lossy(&log).contains("çay of guest4"), "the user-data was carried out");
+    let mut console = driver.console(spec.id, Console::Serial).await.unwrap();
+    log_in(&mut *console).await;
+    converse(&mut *console, "df -m --output=size / | tail -1 | tr -d ' ' | sed 's/^/size=/'\n", "size=4")
+        .await;
+    converse(
+        &mut *console,
+        "grep -c root /etc/ssh/sshd_config.d/*root*; sshd -T | grep -i permitrootlogin\n",
+        "permitrootlogin yes",
+    )
+    .await;
+    let begun = Instant::now();
+    driver.stop(spec.id, Stop::Graceful { limit: BOOT }).await.unwrap();
+    tracing::info!(took = ?begun.elapsed(), "Debian shut down");
+    assert!(begun.elapsed() < BOOT);
+    driver.remove(spec.id).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -97,7 +97,10 @@ async fn probe(
             "256",
         ])
         .args(["-accel", accel, "-cpu", if accel == "kvm" { "host" } else { "max" }, "-serial", "stdio"])
-        .args(["-append", "console=ttyS0,115200 panic=-1 no_timer_check"])
+        // An empty root disk: the guest need not wait for one, fails to mount it and says so.
+        .args(["-blockdev", "driver=null-co,node-name=none,size=1048576,read-zeroes=on"])
+        .args(["-device", "virtio-blk-pci,drive=none"])
+        .args(["-append", "root=/dev/vda console=ttyS0,115200 panic=-1 no_timer_check"])
         .arg("-kernel")
         .arg(kernel)
         .arg("-initrd")
@@ -152,6 +155,19 @@ mod tests {
         assert!(virtualises("processor: 0\nflags\t\t: fpu vmx sse\n"));
         assert!(virtualises("flags\t\t: fpu svm\n"));
         assert!(!virtualises("flags\t\t: fpu vmxoff sse\nvmx flags\t: svm\nmodel name: vmx\n"));
+    }
+
+    #[tokio::test]
+    async fn a_probe_guest_is_seen_to_live_and_seen_to_fail() {
+        let Some(images) = std::env::var_os("BULUT_TEST_IMAGES") else { return };
+        let tiny = std::path::PathBuf::from(images).join("tiny");
+        let (kernel, initrd) = (tiny.join("vmlinuz"), tiny.join("initrd.img"));
+        let qemu = Path::new("qemu-system-x86_64");
+        probe(qemu, "tcg", &kernel, &initrd, Duration::from_secs(120)).await.unwrap();
+        let slow = probe(qemu, "tcg", &kernel, &initrd, Duration::from_millis(100)).await;
+        assert!(slow.unwrap_err().contains("did not reach user space"));
+        let broken = probe(qemu, "tcg", Path::new("/etc/hostname"), &initrd, Duration::from_secs(60)).await;
+        assert!(broken.unwrap_err().contains("ended early"));
     }
 
     #[test]

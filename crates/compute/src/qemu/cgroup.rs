@@ -7,6 +7,7 @@ use bulut_model::ServerId;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 /// What a machine's process may take.
@@ -30,11 +31,13 @@ enum Version {
 }
 
 /// The node's control groups.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Cgroups {
     version: Version,
-    /// The group above the machines' groups.
+    /// The group above the machines' groups; there is one as long as there are machines' groups in it.
     parent: String,
+    /// Held while the group above is made or removed.
+    parent_lock: Mutex<()>,
 }
 
 impl Cgroups {
@@ -51,8 +54,8 @@ impl Cgroups {
             );
             return None;
         };
-        let cgroups = Self { version, parent };
-        if let Err(error) = cgroups.prepare() {
+        let cgroups = Self { version, parent, parent_lock: Mutex::default() };
+        if let Err(error) = cgroups.make_parent() {
             tracing::warn!(%error, "cgroups cannot be used: machines run without limits");
             return None;
         }
@@ -67,7 +70,7 @@ impl Cgroups {
         }
     }
 
-    fn prepare(&self) -> io::Result<()> {
+    fn make_parent(&self) -> io::Result<()> {
         for root in self.roots() {
             let parent = root.join(&self.parent);
             if let Version::Two { .. } = self.version {
@@ -102,8 +105,12 @@ impl Cgroups {
     /// As the file system says.
     pub fn ensure(&self, id: ServerId, limits: Limits) -> io::Result<Vec<PathBuf>> {
         let dirs = self.dirs(id);
-        for dir in &dirs {
-            fs::create_dir_all(dir)?;
+        {
+            let _guard = self.parent_lock.lock().unwrap_or_else(PoisonError::into_inner);
+            self.make_parent()?;
+            for dir in &dirs {
+                fs::create_dir_all(dir)?;
+            }
         }
         for (file, value) in self.settings(id, limits) {
             fs::write(&file, &value)
@@ -158,7 +165,22 @@ impl Cgroups {
                 }
             }
         }
+        self.remove_parent();
         Ok(())
+    }
+
+    /// Removes the group above, unless other machines' groups are in it: the kernel refuses then.
+    fn remove_parent(&self) {
+        let _guard = self.parent_lock.lock().unwrap_or_else(PoisonError::into_inner);
+        for root in self.roots() {
+            let _ = fs::remove_dir(root.join(&self.parent));
+        }
+    }
+}
+
+impl Drop for Cgroups {
+    fn drop(&mut self) {
+        self.remove_parent();
     }
 }
 
@@ -212,9 +234,13 @@ mod tests {
     #[test]
     fn limits_are_the_guests_and_a_little_more() {
         let limits = Limits { cpu: 2, memory_mib: 512 };
-        let two = Cgroups { version: Version::Two { root: "/c".into() }, parent: "b".into() };
+        let two = Cgroups {
+            version: Version::Two { root: "/c".into() },
+            parent: "no-such-group".into(),
+            parent_lock: Mutex::default(),
+        };
         let settings = two.settings(ServerId(7), limits);
-        assert!(settings.contains(&("/c/b/7/cpu.max".into(), "220000 100000".into())));
-        assert!(settings.contains(&("/c/b/7/memory.max".into(), (512_u64 << 20).to_string())));
+        assert!(settings.contains(&("/c/no-such-group/7/cpu.max".into(), "220000 100000".into())));
+        assert!(settings.contains(&("/c/no-such-group/7/memory.max".into(), (512_u64 << 20).to_string())));
     }
 }

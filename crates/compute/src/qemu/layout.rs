@@ -5,7 +5,7 @@
 //!   machines/             0711
 //!     <id>/               0710   root : machine's group
 //!       disk.qcow2        0600   machine's own; an overlay on an image
-//!       seed.iso          0440   root : machine's group
+//!       seed.iso          0640   root : machine's group
 //!       serial.log[.1]    0600   machine's own; written by QEMU, rotated by us
 //!       qemu.out[.1]      0600   QEMU's stdout and stderr
 //!       machine.json      0600   what the machine should be, without root's password

@@ -103,7 +103,7 @@ impl Machine {
             let done = if in_use && overwrite(&path, &image).map_err(DriverError::retry)? {
                 Ok(())
             } else {
-                layout::write_whole(&path, &image, 0o440, owner)
+                layout::write_whole(&path, &image, if owner.is_some() { 0o640 } else { 0o600 }, owner)
             };
             done.map_err(|e| DriverError::retry(format!("cannot write {}: {e}", path.display())))
         });

@@ -4,8 +4,8 @@
 //! monitor; each runs as a user of its own, without privileges, in a sandbox and under limits; whoever removes a
 //! machine leaves nothing of it. Must not know: who owns a machine and what it costs.
 //!
-//! Where to read on: [`machine`] is the task that each machine has, [`power`] and [`make`] are its verbs;
-//! [`node`] is what all machines share; [`layout`] is the map of files and permissions; [`command`] is QEMU's
+//! Where to read on: `machine` is the task that each machine has, `power` and `make` are its verbs;
+//! `node` is what all machines share; `layout` is the map of files and permissions; `command` is QEMU's
 //! command line.
 
 mod accel;
@@ -192,14 +192,15 @@ impl Driver for QemuDriver {
         match console {
             Console::Serial => {
                 let stream = status.serial.and_then(|serial| serial.console());
-                let stream = stream.ok_or_else(|| DriverError::retry("the serial line is away for the moment"))?;
+                let stream =
+                    stream.ok_or_else(|| DriverError::retry("the serial line is away for the moment"))?;
                 Ok(Box::new(stream))
             }
             Console::Vnc => {
                 let socket = self.node.layout.run(id).join("vnc.sock");
-                let stream = UnixStream::connect(&socket)
-                    .await
-                    .map_err(|e| DriverError::retry(format!("the screen of machine {id} does not answer: {e}")))?;
+                let stream = UnixStream::connect(&socket).await.map_err(|e| {
+                    DriverError::retry(format!("the screen of machine {id} does not answer: {e}"))
+                })?;
                 Ok(Box::new(stream))
             }
         }
