@@ -42,27 +42,74 @@ async fn assert_guest_is_as_shown(cloud: &Program, id: i64, boot: Duration) -> S
     fact("boot")
 }
 
-/// Order, look, stop, start, reboot, power off inside, kill outside, destroy.
+/// Lines of the Cloude document as they stand there; a fresh cloud's first server has the id 1 that they name.
+const CREATE: &str = r#"curl --location --request POST "https://api.cloude.ro/v1/server/create" \
+  --header "Authorization: Bearer {{authToken}}" \
+  --header "Content-Type: application/x-www-form-urlencoded" \
+  --data "name=ubuntu-16-04-x64&region=ist2&package=eos2&image=ubuntu-16-04-x64&hostname=&ssh_keys=&user_data=""#;
+const LIST: &str = r#"curl --location --request GET "https://api.cloude.ro/v1/server/list" \
+--header "Authorization: Bearer {{authToken}}" \
+--header "Content-Type: application/x-www-form-urlencoded" \
+--data """#;
+const SHOW: &str = r#"curl --location --request GET "https://api.cloude.ro/v1/server/1515" \
+--header "Authorization: Bearer {{authToken}}" \
+--header "Content-Type: application/x-www-form-urlencoded" \
+--data """#;
+const START: &str = r#"curl --location --request POST "https://api.cloude.ro/v1/server/start" \
+  --header "Authorization: Bearer {{authToken}}" \
+  --header "Content-Type: application/x-www-form-urlencoded" \
+  --data "id=1""#;
+const STOP: &str = r#"curl --location --request POST "https://api.cloude.ro/v1/server/stop" \
+--header "Authorization: Bearer {{authToken}}" \
+--header "Content-Type: application/x-www-form-urlencoded" \
+--data "id=1""#;
+const REBOOT: &str = r#"curl --location --request POST "https://api.cloud.ro/v1/server/reboot" \
+--header "Authorization: Bearer {{authToken}}" \
+--header "Content-Type: application/x-www-form-urlencoded" \
+--data "id=1""#;
+const EVENTS: &str = r#"curl --location --request GET "https://api.cloude.ro/v1/event/list" \
+--header "Authorization: Bearer {{authToken}}" \
+--data """#;
+const DESTROY: &str = r#"curl --location --request DELETE "https://api.cloude.ro/v1/server/{{subscription_id}}/destroy" \
+--header "Authorization: Bearer {{authToken}}" \
+--header "Content-Type: application/x-www-form-urlencoded" \
+--data """#;
+
+/// Runs a line whose answer is `true`, and waits until the last event has succeeded.
+async fn change(cloud: &Program, line: &str, event: &str) {
+    assert_eq!(cloud.curl(line).await, json!(true));
+    let events = cloud.curl(EVENTS).await;
+    let last = events.as_array().unwrap().last().unwrap().clone();
+    assert_eq!(last["event"], event);
+    cloud.succeeded(&json!({ "event_id": last["id"] })).await;
+}
+
+/// Order, look, reboot, stop, start, power off inside, kill outside, destroy.
 async fn live(cloud: &Program) {
     let fingerprint = cloud.add_key().await;
-    let (id, ordered) =
-        cloud.order("tiny", &[("ssh_keys", &fingerprint), ("hostname", "web1.example.com")]).await;
+    let line = CREATE
+        .replace("image=ubuntu-16-04-x64", "image=tiny")
+        .replace("hostname=", "hostname=web1.example.com")
+        .replace("ssh_keys=", &format!("ssh_keys={fingerprint}"));
+    let ordered = cloud.curl(&line).await;
+    let id = ordered["id"].as_i64().unwrap();
+    assert_eq!(id, 1);
     cloud.succeeded(&ordered).await;
+    assert_eq!(cloud.curl(LIST).await, cloud.curl(&SHOW.replace("1515", "1")).await);
     let first_boot = assert_guest_is_as_shown(cloud, id, BOOT).await;
     assert_eq!(cloud.machines().len(), 1);
 
-    cloud.succeeded(&cloud.data("POST", &format!("/v1/server/{id}/reboot"), &[]).await).await;
+    change(cloud, REBOOT, "VM.REBOOT").await;
     let second_boot = eventually("another boot id", BOOT, || async {
         let boot = cloud.says(id, BOOT_ID, BOOT).await;
         (boot != first_boot).then_some(boot)
     })
     .await;
 
-    // The body form answers `true`, as its example in the document does.
-    assert_eq!(cloud.data("POST", "/v1/server/stop", &[("id", &id.to_string())]).await, json!(true));
-    cloud.state_is(id, "Stopped").await;
+    change(cloud, STOP, "VM.STOP").await;
+    assert_eq!(cloud.curl(LIST).await[0]["state"], "Stopped");
     assert!(cloud.machines().is_empty(), "a stopped server has no process");
-    cloud.succeeded(&cloud.data("POST", &format!("/v1/server/{id}/start"), &[]).await).await;
+    change(cloud, START, "VM.START").await;
     let third_boot = assert_guest_is_as_shown(cloud, id, BOOT).await;
     assert!(third_boot != second_boot);
 
@@ -70,15 +117,16 @@ async fn live(cloud: &Program) {
     cloud.state_is(id, "Stopped").await;
     assert!(cloud.machines().is_empty());
 
-    cloud.succeeded(&cloud.data("POST", &format!("/v1/server/{id}/start"), &[]).await).await;
+    change(cloud, START, "VM.START").await;
     let pid = cloud.machines()[0];
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL).unwrap();
     cloud.state_is(id, "Stopped").await;
     assert!(cloud.log().contains("a machine changed by itself"), "the log says why");
 
-    // Starting again after a crash, and the end of it while it runs.
+    // Starting again after a crash, and the end of it while it runs. The other form of the calls answers the event.
     cloud.succeeded(&cloud.data("POST", &format!("/v1/server/{id}/start"), &[]).await).await;
-    cloud.destroy(id).await;
+    change(cloud, &DESTROY.replace("{{subscription_id}}", "1"), "VM.DESTROY").await;
+    assert_eq!(cloud.curl(LIST).await, json!([]));
     assert!(cloud.machines().is_empty());
     assert_eq!(cloud.leftovers(), Vec::<std::path::PathBuf>::new());
 }

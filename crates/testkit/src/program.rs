@@ -100,7 +100,8 @@ impl Program {
 
     async fn prepare(&self, slug: &str) {
         let overrides = Overrides { state: Some(self.state()), listen: None };
-        let config = Config::load(None, overrides).expect("settings");
+        let mut config = Config::load(None, overrides).expect("settings");
+        config.database = Some(self.database());
         let app = App::open(config, Clock::System, Faults::default()).await.expect("the state opens");
         migrations::migrate(app.store(), app.clock().now()).await.expect("the database migrates");
         catalog::seed(&app).await.expect("the catalogue is sown");
@@ -193,6 +194,25 @@ impl Program {
         format!("http://{}", self.listen)
     }
 
+    /// Its database, which others may open besides it.
+    pub fn database(&self) -> String {
+        let set = self.settings.iter().find(|(name, _)| name == "BULUT_DATABASE");
+        set.map_or_else(
+            || format!("sqlite://{}", self.state().join("bulut.db").display()),
+            |(_, url)| url.clone(),
+        )
+    }
+
+    /// The access token that the account signed in with.
+    pub fn token(&self) -> &str {
+        &self.token
+    }
+
+    /// The id of its process, while it runs.
+    pub fn pid(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
+    }
+
     async fn sign_in(&mut self) {
         let form = [("username", EMAIL), ("password", PASSWORD)];
         let answer = self.http.post(format!("{}/v1/user/login", self.url())).form(&form).send().await;
@@ -206,6 +226,23 @@ impl Program {
         let request = self.http.request(method, format!("{}{path}", self.url())).bearer_auth(&self.token);
         let answer = if form.is_empty() { request } else { request.form(form) }.send().await;
         answer.expect("an answer").json().await.expect("JSON")
+    }
+
+    /// Runs a curl line of the Cloude document in a shell, with our host and token in the place of its own;
+    /// answers the data of a success.
+    pub async fn curl(&self, line: &str) -> Value {
+        let line = ["https://api.cloude.ro", "https://api.cloud.ro"]
+            .iter()
+            .fold(line.to_owned(), |line, host| line.replace(host, &self.url()))
+            .replace("{{authToken}}", &self.token);
+        let mut shell = tokio::process::Command::new("bash");
+        shell.arg("-c").arg(format!("{} --silent --show-error --noproxy '*'", line.trim_end()));
+        let output = shell.stdin(Stdio::null()).output().await.expect("bash runs");
+        let said = String::from_utf8_lossy(&output.stdout);
+        let json: Value = serde_json::from_str(&said)
+            .unwrap_or_else(|why| panic!("{why}: {said}{}", String::from_utf8_lossy(&output.stderr)));
+        assert_eq!(json["status"], "success", "{json}");
+        json["data"].clone()
     }
 
     /// The data of a call that succeeds.
