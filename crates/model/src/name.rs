@@ -68,6 +68,16 @@ pub fn hostname_from(name: &str, fallback: &str) -> String {
     if check_hostname("hostname", &host).is_ok() { host } else { fallback.to_owned() }
 }
 
+/// The beginning of what somebody sent, to be shown back in a sentence: at most as many characters as a name
+/// may have, none of them a control character.
+pub fn excerpt(text: &str) -> String {
+    let mut excerpt: String = text.chars().filter(|c| !c.is_control()).take(NAME_MAX).collect();
+    if text.chars().count() > NAME_MAX {
+        excerpt.push('…');
+    }
+    excerpt
+}
+
 /// Checks an e-mail address: one `@`, something on both sides, a dot-separated domain, no blanks; at most 254 characters.
 ///
 /// Errors: `Invalid` for `email`.
@@ -114,6 +124,13 @@ mod tests {
         for bad in ["", "-a", "a-", "a..b", ".a", "a.", "a_b", "a b", "é", "1.2.3.4", long.as_str()] {
             assert!(check_hostname("hostname", bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn an_excerpt_is_short_and_harmless() {
+        assert_eq!(excerpt("web1"), "web1");
+        assert_eq!(excerpt("a\0\u{1b}[31mb"), "a[31mb");
+        assert_eq!(excerpt(&"é".repeat(10_000)), format!("{}…", "é".repeat(NAME_MAX)));
     }
 
     #[test]

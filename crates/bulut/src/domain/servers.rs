@@ -11,7 +11,7 @@ use bulut_compute::{Console, ConsoleStream, DriverError, SetupStatus};
 use bulut_model::address::{ServerIpv6, ipv6_for};
 use bulut_model::catalog::{Image, ImageFiles, Package, Region};
 use bulut_model::error::Kind;
-use bulut_model::name::{check_hostname, check_name, hostname_from};
+use bulut_model::name::{check_hostname, check_name, excerpt, hostname_from};
 use bulut_model::operation::OperationKind;
 use bulut_model::server::{Minimum, Phase, Power, Server, USER_DATA_MAX, check_minimum};
 use bulut_model::{Error, OperationId, Result, ServerId};
@@ -200,7 +200,7 @@ async fn choose(app: &App, caller: &Caller, order: &Order) -> Result<Choice> {
 }
 
 fn unknown(field: &str, slug: &str, list: &str) -> Error {
-    Error::invalid(field, format!("The {field} '{slug}' does not exist; {list} shows those that do."))
+    Error::invalid(field, format!("The {field} '{}' does not exist; {list} shows those that do.", excerpt(slug)))
 }
 
 fn check_tags(tags: &[String]) -> Result<()> {

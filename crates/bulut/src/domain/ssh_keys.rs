@@ -2,7 +2,7 @@
 
 use crate::app::App;
 use crate::domain::access::Caller;
-use bulut_model::name::check_name;
+use bulut_model::name::{check_name, excerpt};
 use bulut_model::ssh_key::{SshKey, parse};
 use bulut_model::{Error, Result};
 use bulut_store::ssh_keys;
@@ -38,7 +38,10 @@ pub async fn resolve(app: &App, caller: &Caller, wanted: &[String]) -> Result<Ve
         let key = key.ok_or_else(|| {
             Error::invalid(
                 "ssh_keys",
-                format!("The ssh_keys name '{one}', which is no fingerprint or name in sshkey/list."),
+                format!(
+                    "The ssh_keys name '{}', which is no fingerprint or name in sshkey/list.",
+                    excerpt(one)
+                ),
             )
         })?;
         if !lines.contains(&key.public_key) {
