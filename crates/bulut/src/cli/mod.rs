@@ -24,6 +24,7 @@ pub mod serve;
 pub mod server;
 pub mod session;
 pub mod settings;
+pub mod signing_key;
 pub mod wire;
 
 use clap::error::ErrorKind;
@@ -92,6 +93,8 @@ enum Command {
     Account(account::AccountCommand),
     #[command(subcommand)]
     Node(node::NodeCommand),
+    #[command(subcommand)]
+    SigningKey(signing_key::SigningKeyCommand),
     /// Check what this machine needs to run a cloud, and say how to mend what is missing
     Doctor(Settings),
     Completions(completions::Completions),
@@ -149,6 +152,7 @@ async fn dispatch(cli: Cli, output: Output) -> Result<()> {
         Command::Migrate(settings) => migrate::run(&context, &settings).await,
         Command::Account(command) => account::run(&context, command).await,
         Command::Node(command) => node::run(&context, command).await,
+        Command::SigningKey(command) => signing_key::run(&context, command).await,
         Command::Doctor(settings) => doctor::run(&context, &settings).await,
         Command::Completions(completions) => completions::run(&context, &completions),
     }
