@@ -21,6 +21,9 @@ pub fn check_name(field: &str, name: &str) -> Result<()> {
     if name.chars().any(char::is_control) {
         return Err(Error::invalid(field, format!("The {field} must not contain control characters.")));
     }
+    if name.trim().is_empty() {
+        return Err(Error::invalid(field, format!("The {field} must not be blank.")));
+    }
     Ok(())
 }
 
@@ -137,6 +140,7 @@ mod tests {
     fn a_refusal_names_the_parameter() {
         let error = check_name("name", "").unwrap_err();
         assert!(error.public.contains("name"), "{}", error.public);
+        assert!(check_name("name", " \u{a0} ").is_err());
     }
 
     proptest! {
