@@ -74,6 +74,8 @@ fn network_config(nic: &Nic) -> String {
     let mut eth = json!({
         "match": { "macaddress": nic.mac },
         "set-name": "eth0",
+        // Everything is said here; without this, networkd waits 12 s for a router that never advertises itself.
+        "accept-ra": false,
         "addresses": addresses,
         "routes": routes,
         "nameservers": { "addresses": nic.resolvers },
