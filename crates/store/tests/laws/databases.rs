@@ -5,7 +5,7 @@ use bulut_store::{Session, Store, migrations};
 use std::path::Path;
 
 /// Connections in the pool of a law: fewer than the tasks that the parallel laws start.
-const POOL: u32 = 12;
+pub const POOL: u32 = 12;
 
 /// The instant at which every law begins.
 pub const START: Timestamp = Timestamp::from_unix_seconds(1_700_000_000);

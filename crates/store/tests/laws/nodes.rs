@@ -5,6 +5,7 @@ use crate::world::{ROOM, at_once};
 use bulut_model::{NodeId, RegionId};
 use bulut_store::nodes::{self, Node, Size};
 use bulut_store::{Session, regions};
+use std::time::Duration;
 
 laws! {
     both:
@@ -13,6 +14,7 @@ laws! {
     room_is_refused_in_every_dimension
     the_least_filled_ready_node_of_the_region_is_taken
     what_is_given_back_is_what_was_taken
+    an_order_that_waited_sees_what_the_one_before_it_took
     orders_at_once_never_overfill_a_node
     orders_at_once_that_are_undone_reserve_nothing;
 }
@@ -118,6 +120,27 @@ async fn what_is_given_back_is_what_was_taken(db: Db) {
     nodes::release(s, id, odd).await.unwrap();
     assert_eq!(reserved(s, id).await, Size::default());
     assert_eq!(reserved(s, other).await, Size::default());
+}
+
+async fn an_order_that_waited_sees_what_the_one_before_it_took(db: Db) {
+    let region = region(&db.store).await;
+    let id = node(&db.store, region, "node1", 1).await;
+    for (kept, left_for_the_next) in [(false, Some(id)), (true, None)] {
+        nodes::release(&db.store, id, reserved(&db.store, id).await).await.unwrap();
+        let first = db.store.begin().await.unwrap();
+        assert_eq!(nodes::reserve(&first, region, ROOM).await.unwrap(), Some(id));
+        let s = db.store.clone();
+        let mut next = tokio::spawn(async move { nodes::reserve(&s, region, ROOM).await.unwrap() });
+        let early = tokio::time::timeout(Duration::from_millis(300), &mut next).await;
+        assert!(early.is_err(), "it answered {early:?} while the last room was neither taken nor free");
+        if kept {
+            first.commit().await.unwrap()
+        } else {
+            first.rollback().await.unwrap()
+        }
+        assert_eq!(next.await.unwrap(), left_for_the_next);
+        assert_eq!(reserved(&db.store, id).await, ROOM);
+    }
 }
 
 async fn orders_at_once_never_overfill_a_node(db: Db) {

@@ -60,11 +60,16 @@ async fn work(s: Store, world: World, seen: Arc<Seen>, worker: usize) {
     let owner = format!("worker{worker}");
     while seen.settled.load(Ordering::SeqCst) < OPERATIONS as i64 {
         let now = seen.second.fetch_add(1, Ordering::SeqCst);
+        // Taken before the claim: after it, whoever claims the same operation next may be further already.
+        let known = seen.progress.lock().unwrap().clone();
         match operations::claim(&s, &[world.node], &owner, at(now), at(now + LEASE)).await.unwrap() {
             None => drop(seen.second.fetch_add(3, Ordering::SeqCst)),
             Some(claimed) => {
                 let first = seen.claims.lock().unwrap().insert((claimed.operation.id, claimed.attempt));
                 assert!(first, "an attempt was given twice");
+                let (id, step) = (claimed.operation.id, claimed.step);
+                let known = known.get(&id).copied().unwrap_or(0);
+                assert!(step >= known, "operation {id} went back from step {known} to {step}");
                 carry_out(&s, &seen, &mut dice, &owner, &claimed).await;
             }
         }
@@ -75,8 +80,6 @@ async fn work(s: Store, world: World, seen: Arc<Seen>, worker: usize) {
 async fn carry_out(s: &impl Session, seen: &Seen, dice: &mut Dice, owner: &str, claimed: &Claimed) {
     let id = claimed.operation.id;
     let mine = fence(owner, claimed);
-    let known = seen.progress.lock().unwrap().get(&id).copied().unwrap_or(0);
-    assert!(claimed.step >= known, "operation {id} went back from step {known} to {}", claimed.step);
     for step in claimed.step..STEPS {
         let now = seen.second.load(Ordering::SeqCst);
         match dice.roll(12) {
