@@ -40,7 +40,11 @@ impl Faults {
 
     /// Asks for a fault at a point, so many times.
     pub fn add(&self, point: &str, fault: Fault, times: u32) {
-        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push((point.to_owned(), fault, times));
+        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push((
+            point.to_owned(),
+            fault,
+            times,
+        ));
     }
 
     /// What happens at this point now.

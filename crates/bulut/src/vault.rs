@@ -82,8 +82,10 @@ impl Vault {
     ///
     /// Errors: `Internal` when it was sealed for another place or under another master key.
     pub fn open_sealed(&self, place: &str, sealed: &str) -> Result<Zeroizing<Vec<u8>>> {
-        let refuse = || Error::internal(format!("{place} does not open: another master key, or a moved value"));
-        let bytes = sealed.strip_prefix("v1:").and_then(|text| STANDARD.decode(text).ok()).ok_or_else(refuse)?;
+        let refuse =
+            || Error::internal(format!("{place} does not open: another master key, or a moved value"));
+        let bytes =
+            sealed.strip_prefix("v1:").and_then(|text| STANDARD.decode(text).ok()).ok_or_else(refuse)?;
         let (nonce, ciphertext) = bytes.split_first_chunk::<24>().ok_or_else(refuse)?;
         let payload = Payload { msg: ciphertext, aad: place.as_bytes() };
         self.0.decrypt(&XNonce::from(*nonce), payload).map(Zeroizing::new).map_err(|_| refuse())

@@ -66,9 +66,11 @@ async fn a_create_that_dies_at_any_step_ends_with_one_machine_after_a_restart() 
                 let machines = cloud.world().machines();
                 assert_eq!(machines.len(), 1, "at {point}");
                 assert_eq!(machines[0].id, ServerId(server), "at {point}");
-                let account = servers::find(cloud.app().store(), ServerId(server)).await.unwrap().unwrap().account;
+                let account =
+                    servers::find(cloud.app().store(), ServerId(server)).await.unwrap().unwrap().account;
                 let id = bulut_model::OperationId(event);
-                let operation = bulut_store::operations::find_owned(cloud.app().store(), account, id).await.unwrap();
+                let operation =
+                    bulut_store::operations::find_owned(cloud.app().store(), account, id).await.unwrap();
                 assert_eq!(operation.unwrap().status.code(), 1, "at {point}");
             }
         }

@@ -92,7 +92,8 @@ pub async fn seed(app: &App) -> anyhow::Result<()> {
         let id = regions::ensure(&tx, &seed.slug, &seed.name, &seed.country, seed.active, position).await?;
         ids.insert(seed.slug.clone(), id);
     }
-    let everywhere: Vec<RegionId> = seeds.region.iter().filter_map(|seed| ids.get(&seed.slug).copied()).collect();
+    let everywhere: Vec<RegionId> =
+        seeds.region.iter().filter_map(|seed| ids.get(&seed.slug).copied()).collect();
     for (position, seed) in (0..).zip(&seeds.package) {
         let money = |text: &str| Micros::parse(text).map_err(anyhow::Error::msg);
         let package = Package {
@@ -149,7 +150,8 @@ async fn seed_pool(app: &App, s: &impl Session, region: RegionId, seed: &PoolSee
         let addresses: Vec<(Ipv4Addr, bool)> =
             network.hosts().map(|address| (address, kept.contains(&address))).collect();
         let (prefix, at) = (network.prefix, IpAddr::V4(network.network));
-        addresses::ensure_pool(s, region, at, prefix, gateway.into(), &seed.resolvers, &addresses, now).await?;
+        addresses::ensure_pool(s, region, at, prefix, gateway.into(), &seed.resolvers, &addresses, now)
+            .await?;
         return Ok(());
     }
     let (address, prefix) = seed.network.split_once('/').context("a pool is a network in CIDR form")?;
@@ -176,5 +178,9 @@ pub async fn packages(app: &App) -> Result<Vec<Package>> {
 
 /// The images that can be ordered: active, and their files are there.
 pub async fn images(app: &App) -> Result<Vec<Image>> {
-    Ok(images::list(app.store()).await?.into_iter().filter(|image| image.active && image.is_ready()).collect())
+    Ok(images::list(app.store())
+        .await?
+        .into_iter()
+        .filter(|image| image.active && image.is_ready())
+        .collect())
 }

@@ -19,9 +19,12 @@ pub async fn join(app: &App, driver: Arc<dyn Driver>) -> anyhow::Result<Node> {
     let config = app.config();
     let probe = driver.probe().await?;
     let region = regions::find(app.store(), &config.region).await?;
-    let region = region.with_context(|| format!("the setting region names '{}', which does not exist", config.region))?;
+    let region = region
+        .with_context(|| format!("the setting region names '{}', which does not exist", config.region))?;
     let now = app.clock().now();
-    let node = nodes::ensure(app.store(), region.id, &config.node, &config.driver, capacity(config, &probe), now).await?;
+    let node =
+        nodes::ensure(app.store(), region.id, &config.node, &config.driver, capacity(config, &probe), now)
+            .await?;
     tracing::info!(
         node.id = node.id.0,
         engine = probe.engine,

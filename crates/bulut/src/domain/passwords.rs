@@ -1,8 +1,8 @@
 //! Passwords: argon2id, a bounded number at a time, never on the threads that serve requests.
 
 use crate::app::App;
-use argon2::password_hash::{PasswordHasher as _, PasswordVerifier as _, phc::PasswordHash};
 use argon2::Argon2;
+use argon2::password_hash::{PasswordHasher as _, PasswordVerifier as _, phc::PasswordHash};
 use bulut_model::{Error, Result};
 use zeroize::Zeroizing;
 

@@ -169,7 +169,10 @@ async fn choose(app: &App, caller: &Caller, order: &Order) -> Result<Choice> {
     if !region.active {
         return Err(Error::invalid(
             "region",
-            format!("The region '{}' takes no new servers; region/list shows those with status true.", region.slug),
+            format!(
+                "The region '{}' takes no new servers; region/list shows those with status true.",
+                region.slug
+            ),
         ));
     }
     let package = packages::find(app.store(), &order.package).await?;
@@ -184,7 +187,11 @@ async fn choose(app: &App, caller: &Caller, order: &Order) -> Result<Choice> {
         if !offered.contains(&region.slug) {
             return Err(Error::invalid(
                 field,
-                format!("The {field} is not offered in the region '{}', only in: {}.", region.slug, offered.join(", ")),
+                format!(
+                    "The {field} is not offered in the region '{}', only in: {}.",
+                    region.slug,
+                    offered.join(", ")
+                ),
             ));
         }
     }
@@ -200,7 +207,10 @@ async fn choose(app: &App, caller: &Caller, order: &Order) -> Result<Choice> {
 }
 
 fn unknown(field: &str, slug: &str, list: &str) -> Error {
-    Error::invalid(field, format!("The {field} '{}' does not exist; {list} shows those that do.", excerpt(slug)))
+    Error::invalid(
+        field,
+        format!("The {field} '{}' does not exist; {list} shows those that do.", excerpt(slug)),
+    )
 }
 
 fn check_tags(tags: &[String]) -> Result<()> {
@@ -208,7 +218,10 @@ fn check_tags(tags: &[String]) -> Result<()> {
         return Err(Error::invalid("tags", format!("The tags must be at most {TAGS_MAX}.")));
     }
     for tag in tags {
-        if tag.is_empty() || tag.chars().count() > 64 || tag.chars().any(|c| c.is_control() || c.is_whitespace() || c == ',') {
+        if tag.is_empty()
+            || tag.chars().count() > 64
+            || tag.chars().any(|c| c.is_control() || c.is_whitespace() || c == ',')
+        {
             return Err(Error::invalid(
                 "tags",
                 "Each of the tags must have 1 to 64 characters, without blanks and commas.",
@@ -306,7 +319,11 @@ pub async fn boot_again(app: &App, server: &Server) -> Result<()> {
         Ok(operation) => {
             tx.commit().await?;
             app.work().notify_one();
-            tracing::info!(server.id = server.id.0, operation.id = operation.0, "the host restarted; starting again");
+            tracing::info!(
+                server.id = server.id.0,
+                operation.id = operation.0,
+                "the host restarted; starting again"
+            );
             Ok(())
         }
         Err(error) if error.kind == Kind::Conflict => tx.rollback().await,
@@ -338,7 +355,9 @@ pub async fn console(
     caller.may_change()?;
     let server = get(app, caller, id).await?;
     if server.power == Power::Stopped {
-        return Err(Error::conflict(format!("Server {id} does not run, so that it has no console; start it first.")));
+        return Err(Error::conflict(format!(
+            "Server {id} does not run, so that it has no console; start it first."
+        )));
     }
     app.driver(server.node)?.console(id, console).await.map_err(from_driver)
 }
@@ -346,10 +365,10 @@ pub async fn console(
 /// A driver's refusal of something that a caller waits for.
 fn from_driver(error: DriverError) -> Error {
     match error {
-        DriverError::Gone(context) => {
-            Error::conflict("The machine of this server is not there yet; try again when its creation has ended.")
-                .with_internal(context)
-        }
+        DriverError::Gone(context) => Error::conflict(
+            "The machine of this server is not there yet; try again when its creation has ended.",
+        )
+        .with_internal(context),
         DriverError::Retry(context) | DriverError::Unreachable(context) => {
             Error::unavailable("The machine does not answer at the moment; try again.", context)
         }

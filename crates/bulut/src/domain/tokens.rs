@@ -180,9 +180,8 @@ pub async fn verify(app: &App, token: &str, typ: Use) -> Result<Claims> {
     // Expiry is checked against the app's clock below, not the library's.
     validation.validate_exp = false;
     validation.required_spec_claims.clear();
-    let claims = jsonwebtoken::decode::<Claims>(token, &key.decoding, &validation)
-        .map_err(|_| refuse())?
-        .claims;
+    let claims =
+        jsonwebtoken::decode::<Claims>(token, &key.decoding, &validation).map_err(|_| refuse())?.claims;
     if claims.typ != typ || app.clock().now().unix_seconds() >= claims.exp {
         return Err(refuse());
     }

@@ -77,7 +77,9 @@ pub async fn look(app: &App, node: NodeId, driver: &Arc<dyn Driver>) -> Result<(
 /// Shows what was seen of a server's machine.
 async fn mend(app: &App, server: &Server, observed: &Observed) -> Result<()> {
     let (power, reason) = match observed {
-        Observed::Present(present) if present.power == Seen::Running => (Power::Running, present.reason.as_str()),
+        Observed::Present(present) if present.power == Seen::Running => {
+            (Power::Running, present.reason.as_str())
+        }
         Observed::Present(present) => (Power::Stopped, present.reason.as_str()),
         Observed::Absent => (Power::Stopped, "the node has no machine for it"),
     };
