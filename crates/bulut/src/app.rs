@@ -4,6 +4,7 @@
 
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::domain::callers::Callers;
 use crate::domain::tokens::Keys;
 use crate::faults::Faults;
 use crate::metrics::Metrics;
@@ -31,6 +32,7 @@ struct Inner {
     clock: Clock,
     vault: Vault,
     keys: Keys,
+    callers: Callers,
     metrics: Metrics,
     faults: Faults,
     drivers: RwLock<BTreeMap<NodeId, Arc<dyn Driver>>>,
@@ -52,6 +54,7 @@ impl App {
             clock,
             vault,
             keys: Keys::default(),
+            callers: Callers::default(),
             metrics: Metrics::new(),
             faults,
             drivers: RwLock::default(),
@@ -146,6 +149,11 @@ impl App {
     /// Keys that sign tokens.
     pub fn keys(&self) -> &Keys {
         &self.0.keys
+    }
+
+    /// Accounts of requests under way.
+    pub fn callers(&self) -> &Callers {
+        &self.0.callers
     }
 
     /// Counters.

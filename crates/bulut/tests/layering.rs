@@ -17,6 +17,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("bulut-compute", &["bulut-model"]),
     ("bulut", &["bulut-model", "bulut-store", "bulut-compute"]),
     ("bulut-testkit", &["bulut", "bulut-model", "bulut-store", "bulut-compute"]),
+    ("bulut-bench", &["bulut", "bulut-testkit", "bulut-model", "bulut-store", "bulut-compute"]),
 ];
 
 /// What a crate must not take from outside, at run time.
@@ -29,11 +30,19 @@ const FORBIDDEN: &[(&str, &[&str])] = &[
     ("bulut-compute", &["axum", "hyper", "http", "tower", "reqwest", "sea-orm", "sqlx", "clap"]),
     ("bulut", &["sea-orm", "sqlx"]),
     ("bulut-testkit", &["sea-orm", "sqlx"]),
+    ("bulut-bench", &["sea-orm", "sqlx"]),
 ];
 
-/// Where HTTP types may be named: the dialects, the panel, and the command that binds the listener.
-const HTTP_ROOMS: &[&str] =
-    &["bulut/src/api/", "bulut/src/panel/", "bulut/src/cli/serve.rs", "bulut/src/cli/serve/", "testkit/src/"];
+/// Where HTTP types may be named: the dialects, the panel, the command that binds the listener, and what drives
+/// them from outside.
+const HTTP_ROOMS: &[&str] = &[
+    "bulut/src/api/",
+    "bulut/src/panel/",
+    "bulut/src/cli/serve.rs",
+    "bulut/src/cli/serve/",
+    "testkit/src/",
+    "bench/src/",
+];
 
 /// The rooms that work with any compute engine.
 const ENGINE_BLIND: &[&str] = &[
@@ -47,7 +56,7 @@ const ENGINE_BLIND: &[&str] = &[
 const MAX_LINES: usize = 600;
 
 struct Source {
-    /// Relative to `crates/`, with `/`.
+    /// Relative to `crates/`, with `/`; those of the benchmarks begin with `bench/`.
     path: String,
     text: String,
 }
@@ -86,10 +95,16 @@ fn crates_dir() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("crates/bulut has a parent").to_owned()
 }
 
+/// The benchmarks' crate, which stands beside `crates/`.
+fn bench_dir() -> PathBuf {
+    crates_dir().parent().expect("crates/ has a parent").join("bench")
+}
+
 fn sources() -> Vec<Source> {
-    let root = crates_dir();
+    let crates = crates_dir();
+    let beside = bench_dir().parent().expect("bench/ has a parent").to_owned();
     let mut found = Vec::new();
-    let mut folders = vec![root.clone()];
+    let mut folders = vec![crates.clone(), bench_dir()];
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(&folder).unwrap() {
             let path = entry.unwrap().path();
@@ -97,13 +112,14 @@ fn sources() -> Vec<Source> {
                 folders.push(path);
             } else if path.extension().is_some_and(|extension| extension == "rs") {
                 let text = fs::read_to_string(&path).unwrap();
-                let path = path.strip_prefix(&root).unwrap().to_string_lossy().replace('\\', "/");
+                let path = path.strip_prefix(&crates).or_else(|_| path.strip_prefix(&beside)).unwrap();
+                let path = path.to_string_lossy().replace('\\', "/");
                 found.push(Source { path, text });
             }
         }
     }
     found.sort_by(|a, b| a.path.cmp(&b.path));
-    assert!(found.len() > 20, "only {} sources were found under {}", found.len(), root.display());
+    assert!(found.len() > 20, "only {} sources were found under {}", found.len(), crates.display());
     found
 }
 
@@ -231,8 +247,9 @@ fn dependencies(manifest: &toml::Table, kinds: &[&str]) -> Vec<String> {
 /// The crates of the workspace by package name.
 fn manifests() -> BTreeMap<String, toml::Table> {
     let mut found = BTreeMap::new();
-    for entry in fs::read_dir(crates_dir()).unwrap() {
-        let path = entry.unwrap().path().join("Cargo.toml");
+    let crates = fs::read_dir(crates_dir()).unwrap().map(|entry| entry.unwrap().path());
+    for folder in crates.chain([bench_dir()]) {
+        let path = folder.join("Cargo.toml");
         if let Ok(text) = fs::read_to_string(&path) {
             let manifest: toml::Table =
                 text.parse().unwrap_or_else(|why| panic!("{}: {why}", path.display()));
@@ -326,11 +343,14 @@ fn the_verbs_do_not_know_the_engine() {
 #[test]
 fn only_output_rs_prints() {
     let mut offences = Vec::new();
-    for source in sources().iter().filter(|source| !source.is_in(&["bulut/src/cli/output.rs", "testkit/src/"])) {
+    for source in sources()
+        .iter()
+        .filter(|source| !source.is_in(&["bulut/src/cli/output.rs", "bench/src/output.rs", "testkit/src/"]))
+    {
         let words = ["println!", "eprintln!", "print!", "eprint!", "dbg!"];
         offences.extend(source.offences(&scan(source.before_tests(), Keep::Code), &words));
     }
-    assert_none(&offences, "cli/output.rs is the only printer; all else is a log line, but for what explains a failing test");
+    assert_none(&offences, "output.rs is the only printer; all else is a log line");
 }
 
 #[test]

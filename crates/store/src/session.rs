@@ -15,6 +15,9 @@ use std::time::Duration;
 /// How long a writer waits for another one on SQLite.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(15);
 
+/// How long an idle connection to PostgreSQL is believed to be alive without being asked.
+const TRUSTED: Duration = Duration::from_secs(1);
+
 /// A database that is open. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Store {
@@ -98,9 +101,13 @@ impl Store {
         let mut options = ConnectOptions::new(url);
         options
             .sqlx_logging(false)
-            .test_before_acquire(backend == Backend::Postgres)
             .acquire_timeout(Duration::from_secs(30))
-            .max_connections(max_connections);
+            .max_connections(max_connections)
+            .test_before_acquire(false);
+        if backend == Backend::Postgres {
+            // A server or a firewall may have dropped what lay idle; a round trip before every statement is dear.
+            options.test_before_acquire_if_idle_for(TRUSTED);
+        }
         options.map_sqlx_sqlite_opts(|sqlite| {
             use sea_orm::sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
             sqlite

@@ -4,6 +4,7 @@
 
 pub mod access;
 pub mod accounts;
+pub mod callers;
 pub mod catalog;
 pub mod image_downloads;
 pub mod image_files;

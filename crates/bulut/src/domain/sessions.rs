@@ -2,8 +2,8 @@
 
 use crate::app::App;
 use crate::domain::access::Caller;
-use crate::domain::passwords;
 use crate::domain::tokens::{self, Claims, REFRESH_LIFE, Use};
+use crate::domain::{callers, passwords};
 use bulut_model::account::Account;
 use bulut_model::{Error, Result};
 use bulut_store::sessions::Rotation;
@@ -57,10 +57,7 @@ pub async fn login(app: &App, username: &str, password: &str) -> Result<Tokens> 
 
 async fn pair(app: &App, account: &Account, refresh: &Claims) -> Result<Tokens> {
     let access = Claims::new(account, Use::Access, None, app.clock().now());
-    Ok(Tokens {
-        token: tokens::sign(app, &access).await?,
-        refresh_token: tokens::sign(app, refresh).await?,
-    })
+    Ok(Tokens { token: tokens::sign(app, &access).await?, refresh_token: tokens::sign(app, refresh).await? })
 }
 
 /// Trades a refresh token for a new pair. A token that was used before revokes its whole family: either its
@@ -88,7 +85,10 @@ pub async fn refresh(app: &App, refresh_token: &str) -> Result<Tokens> {
             pair(app, &account, &next).await
         }
         Rotation::Reused => {
-            tracing::warn!(account.id = account.id.0, "a used refresh token came back; its family is revoked");
+            tracing::warn!(
+                account.id = account.id.0,
+                "a used refresh token came back; its family is revoked"
+            );
             Err(over())
         }
         Rotation::Rotated(_) | Rotation::Over => Err(over()),
@@ -100,7 +100,7 @@ pub async fn refresh(app: &App, refresh_token: &str) -> Result<Tokens> {
 /// Errors: `Unauthenticated` for one that is invalid, expired, or older than the account's password.
 pub async fn authenticate(app: &App, bearer: &str) -> Result<Caller> {
     let claims = tokens::verify(app, bearer, Use::Access).await?;
-    let account = accounts::find(app.store(), claims.id).await?;
+    let account = callers::find(app, claims.id).await?;
     match account {
         Some(account) if account.token_epoch == claims.epoch => Ok(Caller { account }),
         _ => Err(Error::unauthenticated("The token is no longer valid; sign in again.")),
