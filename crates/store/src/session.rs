@@ -9,11 +9,17 @@ use sea_orm::{
     QueryResult, RuntimeErr, SqlErr, SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait,
     TryGetable, Value,
 };
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+use tokio::sync::{Mutex, OwnedMutexGuard};
 
 /// How long a writer waits for another one on SQLite.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Most connections to SQLite: one writes, and reads take as many processors as there are connections. Each has
+/// a cache of 2 MiB of its own.
+const SQLITE_CONNECTIONS: u32 = 4;
 
 /// How long an idle connection to PostgreSQL is believed to be alive without being asked.
 const TRUSTED: Duration = Duration::from_secs(1);
@@ -23,7 +29,16 @@ const TRUSTED: Duration = Duration::from_secs(1);
 pub struct Store {
     db: DatabaseConnection,
     backend: Backend,
+    turns: Turns,
 }
+
+/// On SQLite, whose turn it is to write. Writers of this process queue here in the order in which they came;
+/// SQLite itself lets them try again after growing pauses, so that the unlucky wait long while nobody writes.
+#[derive(Clone, Debug)]
+struct Turns(Option<Arc<Mutex<()>>>);
+
+/// A turn to write, over when it is dropped.
+type Turn = Option<OwnedMutexGuard<()>>;
 
 /// A write transaction. Dropped without [`Tx::commit`], it leaves no trace. Once a statement of it has failed,
 /// it cannot be committed: PostgreSQL would keep nothing of it and SQLite all but that statement.
@@ -32,6 +47,8 @@ pub struct Tx {
     tx: DatabaseTransaction,
     backend: Backend,
     failed: AtomicBool,
+    /// Below the transaction, so that it is dropped after it.
+    _turn: Turn,
 }
 
 /// What statements run on: the pool (each statement by itself) or a transaction.
@@ -102,7 +119,10 @@ impl Store {
         options
             .sqlx_logging(false)
             .acquire_timeout(Duration::from_secs(30))
-            .max_connections(max_connections)
+            .max_connections(match backend {
+                Backend::Sqlite => max_connections.min(SQLITE_CONNECTIONS),
+                Backend::Postgres => max_connections,
+            })
             .test_before_acquire(false);
         if backend == Backend::Postgres {
             // A server or a firewall may have dropped what lay idle; a round trip before every statement is dear.
@@ -120,10 +140,11 @@ impl Store {
         let db = Database::connect(options)
             .await
             .map_err(|error| Error::unavailable("The database cannot be opened.", error))?;
-        Ok(Self { db, backend })
+        Ok(Self { db, backend, turns: Turns::new(backend) })
     }
 
-    /// Begins a write transaction. On SQLite it takes the write lock first, so that a read in it stays true.
+    /// Begins a write transaction. On SQLite it takes the write lock first, so that a read in it stays true; a
+    /// second one that the same task begins inside it would wait for the first in vain.
     pub async fn begin(&self) -> Result<Tx> {
         let options = TransactionOptions {
             isolation_level: None,
@@ -133,8 +154,13 @@ impl Store {
             },
             sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
         };
+        let turn = self.turns.take().await?;
         let tx = self.db.begin_with_options(options).await.map_err(Failure::from)?;
-        Ok(Tx { tx, backend: self.backend, failed: AtomicBool::new(false) })
+        Ok(Tx { tx, backend: self.backend, failed: AtomicBool::new(false), _turn: turn })
+    }
+
+    async fn turn_for(&self, sql: &str) -> Result<Turn, Failure> {
+        self.turns.take_for(sql).await
     }
 
     /// Whether the database answers.
@@ -163,7 +189,30 @@ impl Store {
     }
 }
 
+impl Turns {
+    fn new(backend: Backend) -> Self {
+        Self((backend == Backend::Sqlite).then(Arc::default))
+    }
+
+    async fn take(&self) -> Result<Turn, Failure> {
+        let Some(turns) = &self.0 else { return Ok(None) };
+        let turn = tokio::time::timeout(BUSY_TIMEOUT, Arc::clone(turns).lock_owned()).await;
+        turn.map(Some).map_err(|_| Failure::Away("the writers before this one take too long".into()))
+    }
+
+    /// A turn for a statement by itself, if it writes. What does not plainly read is taken for a write.
+    async fn take_for(&self, sql: &str) -> Result<Turn, Failure> {
+        if sql.trim_start().starts_with("SELECT") { Ok(None) } else { self.take().await }
+    }
+}
+
 impl Tx {
+    /// A transaction has had its turn since it began.
+    #[expect(clippy::unused_async, reason = "a pool waits here, and both are written once below")]
+    async fn turn_for(&self, _: &str) -> Result<Turn, Failure> {
+        Ok(None)
+    }
+
     /// Makes all of it true at once.
     ///
     /// Errors: `Internal` when a statement of it failed before; then all of it is undone.
@@ -197,17 +246,20 @@ macro_rules! session {
             }
 
             async fn execute(&self, sql: &str, values: Vec<Value>) -> Result<u64, Failure> {
+                let _turn = self.turn_for(sql).await?;
                 let statement = statement(self.backend, sql, values);
                 Ok(self.noted(self.$field.execute_raw(statement).await)?.rows_affected())
             }
 
             async fn all(&self, sql: &str, values: Vec<Value>) -> Result<Vec<Row>, Failure> {
+                let _turn = self.turn_for(sql).await?;
                 let statement = statement(self.backend, sql, values);
                 let rows = self.noted(self.$field.query_all_raw(statement).await)?;
                 Ok(rows.into_iter().map(Row).collect())
             }
 
             async fn one(&self, sql: &str, values: Vec<Value>) -> Result<Option<Row>, Failure> {
+                let _turn = self.turn_for(sql).await?;
                 let statement = statement(self.backend, sql, values);
                 Ok(self.noted(self.$field.query_one_raw(statement).await)?.map(Row))
             }
@@ -278,4 +330,54 @@ impl Row {
 /// The text of a value for a JSON column. Our own types always have one.
 pub(crate) fn to_json<T: serde::Serialize>(value: &T) -> Result<String, Failure> {
     serde_json::to_string(value).map_err(|error| Failure::Fault(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn writers_on_sqlite_write_in_the_order_in_which_they_came() {
+        let dir = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}", dir.path().join("db").display());
+        let store = Store::open(&url, 8).await.unwrap();
+        store.execute("CREATE TABLE came (id INTEGER PRIMARY KEY, writer BIGINT)", vec![]).await.unwrap();
+        let insert = "INSERT INTO came (writer) VALUES ($1)";
+        let first = store.begin().await.unwrap();
+        let mut writers = Vec::new();
+        for number in 0_i64..20 {
+            let store = store.clone();
+            writers.push(tokio::spawn(async move {
+                // Every other one is a statement by itself.
+                if number % 2 == 0 {
+                    let tx = store.begin().await.unwrap();
+                    tx.execute(insert, vec![number.into()]).await.unwrap();
+                    tx.commit().await.unwrap();
+                } else {
+                    store.execute(insert, vec![number.into()]).await.unwrap();
+                }
+            }));
+            // On this runtime the task runs until it has to wait for its turn.
+            tokio::task::yield_now().await;
+        }
+        assert!(writers.iter().all(|writer| !writer.is_finished()));
+        // Given up, a transaction ends the turn of its writer.
+        drop(first);
+        for writer in writers {
+            writer.await.unwrap();
+        }
+        let rows = store.all("SELECT writer FROM came ORDER BY id", vec![]).await.unwrap();
+        let came: Vec<i64> = rows.iter().map(|row| row.int("writer").unwrap()).collect();
+        assert_eq!(came, (0..20).collect::<Vec<_>>());
+    }
+
+    #[tokio::test]
+    async fn readers_on_sqlite_do_not_wait_for_a_writer() {
+        let dir = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}", dir.path().join("db").display());
+        let store = Store::open(&url, 8).await.unwrap();
+        let writer = store.begin().await.unwrap();
+        assert!(store.one("SELECT 1 AS one", vec![]).await.unwrap().is_some());
+        writer.rollback().await.unwrap();
+    }
 }
