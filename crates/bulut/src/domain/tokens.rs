@@ -11,7 +11,9 @@ use bulut_model::{AccountId, Error, Result, Timestamp};
 use bulut_store::signing_keys;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
-use std::sync::{Arc, RwLock};
+use sha2::{Digest as _, Sha256};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 use zeroize::Zeroizing;
 
@@ -21,6 +23,9 @@ pub const ACCESS_LIFE: Duration = Duration::from_secs(45 * 60);
 pub const REFRESH_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
 /// How long the keys are believed before the database is asked whether there are newer ones.
 const KEYS_FRESH: Duration = Duration::from_secs(60);
+
+/// Most tokens that are remembered as signed by one of our keys; half a KiB each.
+const SIGNED_MAX: usize = 1024;
 
 /// What a token is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -92,17 +97,42 @@ struct Ring {
     read_at: Timestamp,
 }
 
-/// The keys that this process has read, newest first.
+/// A token whose signature was found good: what it says, and the key that signed it.
+struct Signed {
+    kid: String,
+    claims: Claims,
+}
+
+/// Tokens are remembered by their digests, so that none lies in memory that a dump could give away.
+type TokenDigest = [u8; 32];
+
+/// The keys that this process has read, newest first, and the tokens that it has found signed by them.
 #[derive(Default)]
-pub struct Keys(RwLock<Option<Ring>>);
+pub struct Keys {
+    ring: RwLock<Option<Ring>>,
+    signed: Mutex<HashMap<TokenDigest, Arc<Signed>>>,
+}
 
 impl Keys {
     fn get(&self) -> Option<Ring> {
-        self.0.read().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+        self.ring.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn set(&self, ring: Ring) {
-        *self.0.write().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(ring);
+        *self.ring.write().unwrap_or_else(PoisonError::into_inner) = Some(ring);
+    }
+
+    fn find(&self, token: &TokenDigest) -> Option<Arc<Signed>> {
+        self.signed.lock().unwrap_or_else(PoisonError::into_inner).get(token).cloned()
+    }
+
+    fn remember(&self, token: TokenDigest, signed: Arc<Signed>) {
+        let mut all = self.signed.lock().unwrap_or_else(PoisonError::into_inner);
+        // Those that are in use come back with their next request.
+        if all.len() >= SIGNED_MAX {
+            all.clear();
+        }
+        all.insert(token, signed);
     }
 }
 
@@ -168,22 +198,39 @@ pub async fn verify(app: &App, token: &str, typ: Use) -> Result<Claims> {
             Use::Refresh => "The refresh token is invalid or has expired; sign in again.",
         })
     };
-    let kid = jsonwebtoken::decode_header(token).ok().and_then(|header| header.kid).ok_or_else(refuse)?;
-    let known = |ring: &Ring| ring.keys.iter().position(|key| key.kid == kid);
-    let mut ring = fresh(app).await?;
-    if known(&ring).is_none() && app.clock().now().since(ring.read_at) > Duration::from_secs(1) {
-        // Another process may have rotated a moment ago; not more than once a second, whatever is sent.
-        ring = read(app).await?;
-    }
-    let key = &ring.keys[known(&ring).ok_or_else(refuse)?];
-    let mut validation = Validation::new(Algorithm::HS256);
-    // Expiry is checked against the app's clock below, not the library's.
-    validation.validate_exp = false;
-    validation.required_spec_claims.clear();
-    let claims =
-        jsonwebtoken::decode::<Claims>(token, &key.decoding, &validation).map_err(|_| refuse())?.claims;
+    let signed = signed(app, token).await?.ok_or_else(refuse)?;
+    let claims = &signed.claims;
     if claims.typ != typ || app.clock().now().unix_seconds() >= claims.exp {
         return Err(refuse());
     }
-    Ok(claims)
+    Ok(claims.clone())
+}
+
+/// The token if one of our keys signed it. A signature does not change, so it is computed once for each token and
+/// process; whether its key is still ours is asked each time.
+async fn signed(app: &App, token: &str) -> Result<Option<Arc<Signed>>> {
+    let mut ring = fresh(app).await?;
+    let knows = |ring: &Ring, kid: &str| ring.keys.iter().any(|key| key.kid == kid);
+    let digest: TokenDigest = Sha256::digest(token).into();
+    if let Some(signed) = app.keys().find(&digest).filter(|signed| knows(&ring, &signed.kid)) {
+        return Ok(Some(signed));
+    }
+    let Some(kid) = jsonwebtoken::decode_header(token).ok().and_then(|header| header.kid) else {
+        return Ok(None);
+    };
+    if !knows(&ring, &kid) && app.clock().now().since(ring.read_at) > Duration::from_secs(1) {
+        // Another process may have rotated a moment ago; not more than once a second, whatever is sent.
+        ring = read(app).await?;
+    }
+    let Some(key) = ring.keys.iter().find(|key| key.kid == kid) else { return Ok(None) };
+    let mut validation = Validation::new(Algorithm::HS256);
+    // Expiry is checked against the app's clock, not the library's.
+    validation.validate_exp = false;
+    validation.required_spec_claims.clear();
+    let Ok(decoded) = jsonwebtoken::decode::<Claims>(token, &key.decoding, &validation) else {
+        return Ok(None);
+    };
+    let signed = Arc::new(Signed { kid, claims: decoded.claims });
+    app.keys().remember(digest, Arc::clone(&signed));
+    Ok(Some(signed))
 }
