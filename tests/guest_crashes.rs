@@ -1,7 +1,5 @@
 //! The control plane dies at every step of a create; the create ends all the same, and guests never notice.
 
-#![expect(clippy::unwrap_used, reason = "a test's broken premise is best said at once")]
-
 use bulut::operations::definition;
 use bulut_model::operation::OperationKind;
 use bulut_testkit::program::{Program, eventually};
