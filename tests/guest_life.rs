@@ -138,6 +138,11 @@ fn a_guest_lives_through_the_api_on_a_routed_tap() {
     }
     namespace::within(|| async {
         let cloud = Program::start(BINARY, "tiny", None, &[("BULUT_NETWORKING", "routed")]).await;
+        let rules = namespace::prints("nft", &["list", "ruleset"]);
+        assert!(
+            rules.contains("10.86.112.0/24") && rules.contains("masquerade"),
+            "guests have a way out: {rules}"
+        );
         live(&cloud).await;
         let links = namespace::prints("ip", &["-br", "link"]);
         assert_eq!(links.lines().filter(|line| line.starts_with("bv")).count(), 0, "{links}");

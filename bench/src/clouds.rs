@@ -14,7 +14,7 @@ use serde_json::Value;
 use std::time::{Duration, Instant};
 
 /// The log's filter: the program's own default, since the tests' is louder.
-pub const LOG: &str = "info,sqlx=warn,tower_http=info";
+pub const LOG: &str = "info,sqlx=warn";
 
 /// Cores, MiB and GiB of the node.
 const NODE: &str = "8192,33554432,1048576";

@@ -21,7 +21,8 @@ const WARM: usize = 20;
 
 /// Measures on one database.
 pub async fn measure(binary: &str, database: Database) -> anyhow::Result<Vec<Line>> {
-    say(&format!("server/create on {database:?}: {ORDERS} orders over {CONNECTIONS:?} connections"));
+    let on = crate::name(database);
+    say(&format!("server/create on {on}: {ORDERS} orders over {CONNECTIONS:?} connections"));
     let program = clouds::start(binary, database).await?;
     clouds::fill(&program, WARM).await?;
     clouds::empty(&program).await?;
@@ -34,7 +35,7 @@ pub async fn measure(binary: &str, database: Database) -> anyhow::Result<Vec<Lin
         let (p50, p99) = (percentile(&latencies, 50), percentile(&latencies, 99));
         say(&format!("  {connections} connections: {rate:.0}/s"));
         lines.push(Line {
-            what: format!("server/create, {connections} connections, {database:?}: answers/s, p50, p99"),
+            what: format!("server/create, {connections} at once, {on}: answers/s, p50, p99"),
             ours: format!("{} /s, {}, {}", amount(rate), time(p50), time(p99)),
             peer: String::new(),
             figure: None,

@@ -12,7 +12,7 @@ use bulut_testkit::Database;
 
 const PATH: &str = "/v1/server/list";
 const SERVERS: usize = 200;
-const CONNECTIONS: u32 = 16;
+const CONNECTIONS: u32 = 32;
 /// Pairs of runs, and how long each run takes.
 const ROUNDS: usize = 7;
 const SECONDS: u32 = 3;
@@ -21,12 +21,13 @@ const GOAL: Goal = Goal::AtLeast(0.6);
 
 /// Measures on one database.
 pub async fn measure(binary: &str, database: Database) -> anyhow::Result<Line> {
-    let what = format!("server/list, {SERVERS} servers, {database:?}: requests/s, p50, p99");
+    let on = crate::name(database);
+    let what = format!("server/list of {SERVERS}, {on}: requests/s, p50, p99");
     if !wrk::is_installed().await {
         say("wrk is not installed, so that the lists are not measured (apt-get install wrk)");
         return Ok(Line { what, ours: String::new(), peer: String::new(), figure: None, goal: GOAL });
     }
-    say(&format!("server/list on {database:?}: {ROUNDS} rounds of 2 × {SECONDS} s"));
+    say(&format!("server/list on {on}: {ROUNDS} rounds of 2 × {SECONDS} s"));
     let program = clouds::start(binary, database).await?;
     clouds::fill(&program, SERVERS).await?;
     let url = format!("{}{PATH}", program.url());

@@ -71,6 +71,14 @@ enum Part {
 
 const DATABASES: [Database; 2] = [Database::Sqlite, Database::Postgres];
 
+/// As people call it.
+fn name(database: Database) -> &'static str {
+    match database {
+        Database::Sqlite => "SQLite",
+        Database::Postgres => "PostgreSQL",
+    }
+}
+
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let done = tokio::runtime::Runtime::new().context("no runtime").and_then(|runtime| {

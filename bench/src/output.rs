@@ -24,7 +24,7 @@ pub struct Line {
     pub ours: String,
     /// What its peer did; empty without one.
     pub peer: String,
-    /// What is compared with the goal: a ratio, or with no peer the figure itself. With its unit for the reader.
+    /// What is compared with the goal, and its unit: the ratio, which has none, or without a peer the amount.
     pub figure: Option<(f64, &'static str)>,
     /// The goal.
     pub goal: Goal,
@@ -64,10 +64,13 @@ pub fn table(lines: &[Line]) {
 fn rendered(lines: &[Line]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::ASCII_MARKDOWN);
-    table.set_header(["measured", "bulut", "peer", "ratio", "goal", ""]);
+    table.set_header(["measured", "bulut", "peer", "figure", "goal", ""]);
     for line in lines {
         let (figure, goal, verdict) = match line.figure {
-            None => (String::new(), line.goal.text(""), "not measured"),
+            None => {
+                let verdict = if matches!(line.goal, Goal::None) { "" } else { "not measured" };
+                (String::new(), line.goal.text(""), verdict)
+            }
             Some((figure, unit)) => {
                 let shown =
                     if unit.is_empty() { format!("{figure:.3}") } else { format!("{figure:.1}{unit}") };

@@ -73,7 +73,11 @@ impl App {
         std::fs::DirBuilder::new().recursive(true).mode(0o711).create(&config.state).map_err(|error| {
             anyhow::anyhow!("the state directory {} cannot be made: {error}", config.state.display())
         })?;
-        std::fs::set_permissions(&config.state, std::fs::Permissions::from_mode(0o711))?;
+        // A directory with other things in it is somebody's: its permissions are not ours to change.
+        let empty = std::fs::read_dir(&config.state)?.next().is_none();
+        if empty || config.state.join("master.key").exists() {
+            std::fs::set_permissions(&config.state, std::fs::Permissions::from_mode(0o711))?;
+        }
         // The database holds hashes and sealed secrets: whatever SQLite makes is the owner's alone.
         nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));
         let store = Store::open(&config.database_url(), config.database_connections).await?;

@@ -64,7 +64,7 @@ impl Program {
         let dir = tempfile::tempdir().expect("a directory");
         let port = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
         let mut program = Self {
-            binary: binary.into(),
+            binary: std::path::absolute(binary).expect("a path"),
             dir,
             listen: port.expect("a free port"),
             settings: Vec::new(),

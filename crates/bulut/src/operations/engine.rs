@@ -25,6 +25,8 @@ const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// How long the engine sleeps at most: a wake-up that got lost costs no more than this.
 const LONGEST_SLEEP: Duration = Duration::from_secs(5);
+/// How soon it looks again when all that is due is for nodes of others.
+const NOT_OURS: Duration = Duration::from_millis(250);
 /// How long a stopping process waits for the steps under way before it lets go of their leases.
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -114,7 +116,11 @@ async fn woken(listener: &mut Option<forks::Listener>) {
 
 async fn until_due(app: &App) -> Duration {
     match operations::next_due(app.store()).await {
-        Ok(Some(due)) => due.since(app.clock().now()).clamp(Duration::from_millis(20), LONGEST_SLEEP),
+        Ok(Some(due)) => match due.since(app.clock().now()) {
+            // Nothing could be claimed a moment ago: what is due belongs to a node that this process has not.
+            Duration::ZERO => NOT_OURS,
+            wait => wait.clamp(Duration::from_millis(20), LONGEST_SLEEP),
+        },
         Ok(None) | Err(_) => LONGEST_SLEEP,
     }
 }
@@ -388,7 +394,20 @@ fn sentence(step: &str, public: &str) -> String {
         "reboot_machine" => "The machine could not be restarted",
         _ => "The operation failed",
     };
-    format!("{doing}: {}", public.trim_end_matches('.')) + "."
+    format!("{doing}: {}", without_paths(public).trim_end_matches('.')) + "."
+}
+
+/// The engine's words without the names of files on the host, which are nobody's business; the log has them.
+fn without_paths(text: &str) -> String {
+    let shown = text.split(' ').map(|word| {
+        let bare = word.trim_matches(|c: char| matches!(c, '\'' | '"' | '(' | ')' | ',' | ':' | '='));
+        if bare.contains("=/") || (bare.starts_with(['/', '.']) && bare.contains('/')) {
+            "(a file)"
+        } else {
+            word
+        }
+    });
+    shown.collect::<Vec<_>>().join(" ")
 }
 
 fn pause_after(failures: i64) -> Duration {
@@ -414,6 +433,17 @@ pub async fn has_ended(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_customers_sentence_names_no_file_of_the_host() {
+        let said = sentence("ensure_image", "the image's disk /srv/bulut/images/x/disk.qcow2 is not there.");
+        assert_eq!(said, "The image could not be used: the image's disk (a file) is not there.");
+        assert!(
+            sentence("start_machine", "Could not open '../../images/a/disk.qcow2': gone")
+                .contains("(a file)")
+        );
+        assert!(sentence("start_machine", "qemu: no such machine today").contains("no such machine today"));
+    }
 
     #[test]
     fn pauses_grow_and_stay_bounded() {

@@ -6,7 +6,7 @@ use crate::app::App;
 use crate::domain::servers::boot_again;
 use bulut_compute::{Driver, Hint, Observed, Power as Seen};
 use bulut_model::server::{Phase, Power, Server};
-use bulut_model::{NodeId, Result, ServerId};
+use bulut_model::{Error, NodeId, Result, ServerId};
 use bulut_store::{accounts, operations, servers, settings};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -29,8 +29,13 @@ pub async fn watch(app: App, stop: CancellationToken) {
 async fn watch_node(app: App, node: NodeId, stop: CancellationToken) {
     let Ok(driver) = app.driver(node) else { return };
     let mut hints = driver.watch();
-    if let Err(error) = after_host_restart(&app, node, driver.as_ref()).await {
-        tracing::warn!(node.id = node.0, %error, "could not tell whether the host had restarted");
+    // Before the first look, which would show as stopped what the host's restart has ended.
+    while let Err(error) = after_host_restart(&app, node, driver.as_ref()).await {
+        tracing::warn!(node.id = node.0, %error, "cannot tell yet whether the host had restarted");
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(EVERY) => {}
+        }
     }
     while !stop.is_cancelled() {
         if let Err(error) = look(&app, node, &driver).await {
@@ -89,7 +94,10 @@ async fn mend(app: &App, server: &Server, observed: &Observed) -> Result<()> {
     let tx = app.store().begin().await?;
     accounts::hold(&tx, server.account).await?;
     // An operation that began since holds the server now, and will settle what it sees itself.
-    if operations::held_servers(&tx).await?.contains(&server.id) {
+    let held = operations::held_servers(&tx).await?.contains(&server.id);
+    // One that has ended since the row was read has settled what it saw, which is newer than what we saw.
+    let settled = servers::find(&tx, server.id).await?.is_none_or(|now| now.power != server.power);
+    if held || settled {
         return tx.rollback().await;
     }
     servers::set_power(&tx, server.id, power).await?;
@@ -131,7 +139,11 @@ async fn after_host_restart(app: &App, node: NodeId, driver: &dyn Driver) -> Res
     if before.as_deref().is_some_and(|before| before != boot.trim()) {
         for server in servers::list_on_node(app.store(), node).await? {
             let ran = server.phase == Phase::Ready && server.power == Power::Running;
-            let gone = matches!(driver.observe(server.id).await, Ok(Observed::Present(p)) if p.power == Seen::Stopped);
+            let observed = driver
+                .observe(server.id)
+                .await
+                .map_err(|error| Error::unavailable("The node does not answer.", error))?;
+            let gone = matches!(observed, Observed::Present(present) if present.power == Seen::Stopped);
             if ran && gone {
                 boot_again(app, &server).await?;
             }

@@ -29,7 +29,12 @@ async fn every<F: Future<Output = bulut_model::Result<()>>>(
     look: impl Fn() -> F,
 ) {
     while !stop.is_cancelled() {
-        if let Err(error) = look().await {
+        // A look may wait for a guest; the end of the process does not wait for either.
+        let looked = tokio::select! {
+            () = stop.cancelled() => return,
+            looked = look() => looked,
+        };
+        if let Err(error) = looked {
             tracing::warn!(%error, "a reconciler failed; it looks again later");
         }
         tokio::select! {

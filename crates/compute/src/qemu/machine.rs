@@ -372,6 +372,10 @@ impl Machine {
             tracing::error!(server.id = self.id.0, %error, "the machine's network could not be mended");
         }
         self.running = Some(Running { process, monitor: None, serial: None, shutdown: None });
+        // A control plane that died right after the start has left it open to the machine.
+        if let Err(error) = self.node.layout.seal_run(self.id) {
+            tracing::warn!(server.id = self.id.0, %error, "the directory of the sockets could not be sealed");
+        }
         self.connect().await;
         tracing::info!(server.id = self.id.0, epoch = self.state.epoch, "attached to a running machine");
     }
@@ -430,6 +434,10 @@ impl Machine {
     }
 
     async fn tidy(&mut self) {
+        if !self.looked {
+            // The node could not be looked at when this task began; until it can, nothing is known of the machine.
+            let _ = self.look().await;
+        }
         let Some(running) = &self.running else { return };
         for name in ["serial.log", "qemu.out"] {
             if let Err(error) = serial::rotate(&self.dir.join(name), serial::LOG_LIMIT) {

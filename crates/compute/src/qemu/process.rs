@@ -8,9 +8,10 @@ use super::layout::Owner;
 use nix::libc;
 use std::ffi::{CString, OsString};
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read as _};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -155,7 +156,7 @@ pub fn boot_id() -> String {
 /// # Errors
 /// When it cannot be looked at.
 pub fn find(pidfile: &Path) -> io::Result<Option<Process>> {
-    let text = match fs::read_to_string(pidfile) {
+    let text = match read_pidfile(pidfile) {
         Ok(text) => text,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(e),
@@ -169,6 +170,21 @@ pub fn find(pidfile: &Path) -> io::Result<Option<Process>> {
     };
     let ours = arguments.split(|b| *b == 0).any(|argument| argument == pidfile.as_os_str().as_bytes());
     Ok((ours && !process.has_ended()).then_some(process))
+}
+
+/// The text of a pid file. It lies where the machine's own user may write, so that whatever stands there is read
+/// without following links, waiting for a pipe, or taking more than a number needs; what is no file has no text.
+fn read_pidfile(path: &Path) -> io::Result<String> {
+    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+    let file = match File::options().read(true).custom_flags(flags).open(path) {
+        Err(e) if e.raw_os_error() == Some(libc::ELOOP) => return Ok(String::new()),
+        other => other?,
+    };
+    let mut bytes = Vec::new();
+    if file.metadata()?.is_file() {
+        file.take(32).read_to_end(&mut bytes)?;
+    }
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// What is to be started.

@@ -1,7 +1,8 @@
 //! Networking without root: QEMU's user-mode stack. The guest keeps its static address, netmask and gateway;
 //! its ssh port is forwarded from loopback.
 //!
-//! Not to be had here: guests that reach each other, inbound traffic but ssh, byte counters of the host's kernel.
+//! Not to be had here: guests kept from the host's loopback (QEMU's stack takes the gateway's address for it),
+//! guests that reach each other by their own addresses, inbound traffic but ssh, byte counters of the host's kernel.
 
 use crate::{DriverError, Ipv4, Ipv6, Nic};
 use std::net::{Ipv4Addr, Ipv6Addr, TcpListener};
