@@ -12,7 +12,7 @@ use bulut_testkit::Database;
 
 const PATH: &str = "/v1/server/list";
 const SERVERS: usize = 200;
-const CONNECTIONS: u32 = 32;
+const CONNECTIONS: u32 = 64;
 /// Pairs of runs, and how long each run takes.
 const ROUNDS: usize = 7;
 const SECONDS: u32 = 3;
