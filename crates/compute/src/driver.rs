@@ -1,14 +1,15 @@
 //! The trait itself and what its verbs answer.
 
-use crate::{Abilities, DriverError, Image, MachineSpec};
+use crate::{Abilities, DriverError, Image, MachineSpec, Secret};
 use async_trait::async_trait;
-use bulut_model::ServerId;
+use bulut_model::snapshot::Consistency;
+use bulut_model::{OperationId, ServerId, SnapshotId};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, watch};
 
 /// What a node is and how much it holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -132,6 +133,26 @@ pub struct Usage {
     pub disk_bytes: u64,
 }
 
+/// A snapshot that is whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Taken {
+    /// How far its content can be trusted.
+    pub consistency: Consistency,
+    /// Size of the disk that it holds, GiB, rounded up.
+    pub disk_gib: u64,
+    /// Bytes that it takes on the node.
+    pub size_bytes: u64,
+}
+
+/// What became of a password that the guest's agent was to set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PasswordSet {
+    /// The guest's own `/etc/shadow` holds it now.
+    Seen,
+    /// Nobody in the guest answers; nothing has changed.
+    NoAgent,
+}
+
 /// What runs machines. Every verb is idempotent: asking for what is so succeeds and changes nothing.
 /// All of them may be called again after a crash in the middle of an earlier call, and finish its work.
 #[async_trait]
@@ -189,4 +210,43 @@ pub trait Driver: Send + Sync + 'static {
 
     /// Counters of a machine; those of its last epoch when it does not run.
     async fn usage(&self, id: ServerId) -> Result<Usage, DriverError>;
+
+    /// Keeps what is on the machine's disk now, as a disk of its own that shares nothing with the machine. A running
+    /// guest's agent is asked to hold its file systems still for the moment that counts; the machine runs on. A
+    /// snapshot that is whole is kept and its facts are told again; a half-made one is thrown away first. `progress`
+    /// is told percents.
+    ///
+    /// `Gone` when there is no such machine (or no disk), `Fatal` when the node has no room for it.
+    async fn take_snapshot(
+        &self,
+        id: ServerId,
+        snapshot: SnapshotId,
+        progress: watch::Sender<u8>,
+    ) -> Result<Taken, DriverError>;
+
+    /// Removes a snapshot, also a half-made one. Absent is fine.
+    async fn remove_snapshot(&self, snapshot: SnapshotId) -> Result<(), DriverError>;
+
+    /// All snapshots that the node keeps, half-made ones too.
+    async fn snapshots(&self) -> Result<Vec<SnapshotId>, DriverError>;
+
+    /// Makes a disk beside the machine's own, from the specification's snapshot or image, at least as large as the
+    /// specification says. The machine may run meanwhile. Done once per `stage`; later calls find it, also when it is
+    /// the machine's own by now.
+    async fn stage_disk(&self, spec: &MachineSpec, stage: OperationId) -> Result<(), DriverError>;
+
+    /// Puts the staged disk in the place of the machine's own, which is kept aside. `Retry` while the machine runs;
+    /// `Gone` when nothing was staged.
+    async fn swap_disk(&self, id: ServerId, stage: OperationId) -> Result<(), DriverError>;
+
+    /// Undoes [`Driver::stage_disk`] and [`Driver::swap_disk`], wherever they stopped: the disk from before is the
+    /// machine's again and the staged one is gone. `Retry` while the machine runs on the staged disk.
+    async fn unstage_disk(&self, id: ServerId, stage: OperationId) -> Result<(), DriverError>;
+
+    /// Removes the disk that was kept aside. There is no way back after it.
+    async fn drop_old_disk(&self, id: ServerId, stage: OperationId) -> Result<(), DriverError>;
+
+    /// Has the guest's agent set root's password, given as in `/etc/shadow` (`$6$…`), and reads it back there.
+    /// `Retry` when the agent answers, but the password is not what it should be afterwards.
+    async fn set_password(&self, id: ServerId, hash: &Secret) -> Result<PasswordSet, DriverError>;
 }

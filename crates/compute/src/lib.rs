@@ -11,7 +11,10 @@ pub mod simulated;
 pub mod spec;
 
 pub use driver::{
-    Applied, Console, ConsoleStream, Driver, Hint, Observed, Power, Present, Probe, SetupStatus, Stop, Usage,
+    Applied, Console, ConsoleStream, Driver, Hint, Observed, PasswordSet, Power, Present, Probe, SetupStatus,
+    Stop, Taken, Usage,
 };
 pub use error::DriverError;
-pub use spec::{Abilities, Boot, Image, Ipv4, Ipv6, MachineSpec, Networking, Nic, Secret, Seed};
+pub use spec::{
+    Abilities, Boot, Image, Ipv4, Ipv6, MachineSpec, Networking, Nic, PasswordChange, Secret, Seed,
+};

@@ -1,6 +1,6 @@
 //! What a machine should be: plain data that the control plane decides and a driver carries out.
 
-use bulut_model::ServerId;
+use bulut_model::{ServerId, SnapshotId};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -105,6 +105,22 @@ impl fmt::Debug for Secret {
     }
 }
 
+/// A new root password that the guest sets at its next boot and says so on its serial line.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PasswordChange {
+    /// The password as in `/etc/shadow` (`$6$…`).
+    pub hash: Secret,
+    /// Letters and digits that no earlier change had.
+    pub nonce: String,
+}
+
+impl PasswordChange {
+    /// The line that the guest writes to its serial line once `/etc/shadow` holds the password.
+    pub fn confirmation(&self) -> String {
+        format!("bulut: root password {} is set", self.nonce)
+    }
+}
+
 /// What cloud-init is told at the first boot of an instance.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Seed {
@@ -118,6 +134,15 @@ pub struct Seed {
     pub root_password: Option<Secret>,
     /// The customer's user-data, decoded: a script, a cloud-config, a MIME multipart document, or gzip of one.
     pub user_data: Option<Vec<u8>>,
+    /// The cloud-config of the application that the image is, merged between ours and the customer's.
+    #[serde(default)]
+    pub recipe: Option<String>,
+    /// The disk is a copy of another server's: the guest gives itself a machine-id of its own, once.
+    #[serde(default)]
+    pub fresh_identity: bool,
+    /// A password to be changed at the next boot.
+    #[serde(default)]
+    pub password_change: Option<PasswordChange>,
 }
 
 /// Everything a driver needs to make a machine, and to make it again after a crash.
@@ -131,8 +156,11 @@ pub struct MachineSpec {
     pub memory_mib: u64,
     /// Size of the root disk, GiB; a disk never shrinks.
     pub disk_gib: u64,
-    /// What the disk starts from.
+    /// What the disk starts from, and how the machine boots.
     pub image: Image,
+    /// The disk starts from this snapshot instead of the image's own disk.
+    #[serde(default)]
+    pub snapshot: Option<SnapshotId>,
     /// The interface.
     pub nic: Nic,
     /// What the guest is told at its first boot.

@@ -81,6 +81,7 @@ impl Bench {
             memory_mib: 128,
             disk_gib: 1,
             image: self.image(),
+            snapshot: None,
             nic: Nic {
                 mac: format!("52:54:00:00:00:{id:02x}"),
                 ipv4: Some(Ipv4 {
@@ -98,6 +99,9 @@ impl Bench {
                 ssh_keys: Vec::new(),
                 root_password: Some(Secret(PASSWORD.into())),
                 user_data: None,
+                recipe: None,
+                fresh_identity: false,
+                password_change: None,
             },
         }
     }

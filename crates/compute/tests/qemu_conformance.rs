@@ -213,6 +213,7 @@ impl Subject for Bench {
             memory_mib: 128,
             disk_gib: 1,
             image: self.image.clone(),
+            snapshot: None,
             nic: Nic {
                 mac: format!("52:54:00:00:00:{number:02x}"),
                 ipv4: Some(Ipv4 { address, prefix: 24, gateway }),
@@ -226,6 +227,9 @@ impl Subject for Bench {
                 ssh_keys: vec![self.public_key.clone()],
                 root_password: Some(Secret("quite-secret-42".into())),
                 user_data: None,
+                recipe: None,
+                fresh_identity: false,
+                password_change: None,
             },
         }
     }

@@ -31,12 +31,16 @@ fn spec(id: ServerId) -> MachineSpec {
             boot: Boot::Disk,
         },
         nic: Nic { mac: "52:54:00:00:00:0a".into(), ipv4: None, ipv6: None, resolvers: vec![], mtu: 1500 },
+        snapshot: None,
         seed: Seed {
             instance_id: format!("i-{id}"),
             hostname: format!("web{id}"),
             ssh_keys: vec![],
             root_password: Some(Secret("hunter22".into())),
             user_data: None,
+            recipe: None,
+            fresh_identity: false,
+            password_change: None,
         },
     }
 }

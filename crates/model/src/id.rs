@@ -35,6 +35,10 @@ ids! {
     ServerId,
     /// A public key of an account.
     SshKeyId,
+    /// A disk's content kept apart from its server.
+    SnapshotId,
+    /// A monthly bill.
+    InvoiceId,
     /// One durable change: an event in Cloude, a task in Cloud at Cost.
     OperationId,
 }

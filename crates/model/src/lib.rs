@@ -12,10 +12,13 @@ pub mod money;
 pub mod name;
 pub mod operation;
 pub mod server;
+pub mod snapshot;
 pub mod ssh_key;
 pub mod timestamp;
 
 pub use error::{Error, Result};
-pub use id::{AccountId, ImageId, NodeId, OperationId, PackageId, RegionId, ServerId, SshKeyId};
+pub use id::{
+    AccountId, ImageId, InvoiceId, NodeId, OperationId, PackageId, RegionId, ServerId, SnapshotId, SshKeyId,
+};
 pub use money::Micros;
 pub use timestamp::Timestamp;

@@ -6,7 +6,7 @@
 //!    └── retry later ──┘  └─ fatal, limit ─▶ undoing ──first step undone──▶ undone (status -1)
 //! ```
 
-use crate::{AccountId, OperationId, ServerId, Timestamp};
+use crate::{AccountId, OperationId, ServerId, SnapshotId, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// What an operation does. One name everywhere: file, database, log and metric.
@@ -23,12 +23,35 @@ pub enum OperationKind {
     ServerStop,
     /// Restart of the guest.
     ServerReboot,
+    /// A new root password in the guest.
+    ServerPassword,
+    /// Another size.
+    ServerUpgrade,
+    /// The disk becomes a snapshot's again.
+    ServerRestore,
+    /// A new disk from an image; id, addresses and keys stay.
+    ServerReinstall,
+    /// A snapshot of a server's disk.
+    SnapshotCreate,
+    /// The end of a snapshot.
+    SnapshotDestroy,
 }
 
 impl OperationKind {
     /// All of them, for tests and metrics that walk the registry.
-    pub const ALL: [Self; 5] =
-        [Self::ServerCreate, Self::ServerDestroy, Self::ServerStart, Self::ServerStop, Self::ServerReboot];
+    pub const ALL: [Self; 11] = [
+        Self::ServerCreate,
+        Self::ServerDestroy,
+        Self::ServerStart,
+        Self::ServerStop,
+        Self::ServerReboot,
+        Self::ServerPassword,
+        Self::ServerUpgrade,
+        Self::ServerRestore,
+        Self::ServerReinstall,
+        Self::SnapshotCreate,
+        Self::SnapshotDestroy,
+    ];
 
     /// The name in the database, the log and the metrics.
     pub const fn as_str(self) -> &'static str {
@@ -38,6 +61,12 @@ impl OperationKind {
             Self::ServerStart => "server_start",
             Self::ServerStop => "server_stop",
             Self::ServerReboot => "server_reboot",
+            Self::ServerPassword => "server_password",
+            Self::ServerUpgrade => "server_upgrade",
+            Self::ServerRestore => "server_restore",
+            Self::ServerReinstall => "server_reinstall",
+            Self::SnapshotCreate => "snapshot_create",
+            Self::SnapshotDestroy => "snapshot_destroy",
         }
     }
 
@@ -46,7 +75,13 @@ impl OperationKind {
         Self::ALL.into_iter().find(|kind| kind.as_str() == word)
     }
 
-    /// The event type of the Cloude document ("EVENT TYPES").
+    /// Whether it holds its server, so that no other operation may: all but the end of a snapshot, which touches
+    /// no server.
+    pub const fn holds_server(self) -> bool {
+        !matches!(self, Self::SnapshotDestroy)
+    }
+
+    /// The event type of the Cloude document ("EVENT TYPES"); those of snapshots follow its pattern.
     pub const fn event(self) -> &'static str {
         match self {
             Self::ServerCreate => "VM.CREATE",
@@ -54,6 +89,11 @@ impl OperationKind {
             Self::ServerStart => "VM.START",
             Self::ServerStop => "VM.STOP",
             Self::ServerReboot => "VM.REBOOT",
+            Self::ServerPassword | Self::ServerReinstall => "VM.UPDATE",
+            Self::ServerUpgrade => "VM.UPGRADE",
+            Self::ServerRestore => "VM.RESTORE",
+            Self::SnapshotCreate => "SNAPSHOT.CREATE",
+            Self::SnapshotDestroy => "SNAPSHOT.DESTROY",
         }
     }
 }
@@ -96,8 +136,10 @@ pub struct Operation {
     pub id: OperationId,
     /// Whose it is.
     pub account: AccountId,
-    /// The server that it holds.
+    /// The server that it is about.
     pub server: ServerId,
+    /// The snapshot that it makes, uses or removes.
+    pub snapshot: Option<SnapshotId>,
     /// What it does.
     pub kind: OperationKind,
     /// How it ended, or that it has not.

@@ -5,7 +5,10 @@ use crate::session::{Failure, Session, Store};
 use bulut_model::{Error, Result, Timestamp};
 
 /// One step of the schema, in order. What is applied somewhere never changes.
-const MIGRATIONS: &[(i64, &str, &str)] = &[(1, "base", include_str!("migrations/0001_base.sql"))];
+const MIGRATIONS: &[(i64, &str, &str)] = &[
+    (1, "base", include_str!("migrations/0001_base.sql")),
+    (2, "snapshots", include_str!("migrations/0002_snapshots.sql")),
+];
 
 /// Number of PostgreSQL's advisory lock that one migrating process holds.
 const LOCK: i64 = 0x6275_6c75;

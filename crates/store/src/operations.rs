@@ -6,7 +6,7 @@
 use crate::forks::{Backend, CHANNEL};
 use crate::session::{Failure, Row, Session};
 use bulut_model::operation::{Operation, OperationKind, Status};
-use bulut_model::{AccountId, Error, NodeId, OperationId, Result, ServerId, Timestamp};
+use bulut_model::{AccountId, Error, NodeId, OperationId, Result, ServerId, SnapshotId, Timestamp};
 
 /// Which way the steps are walked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,7 +62,8 @@ pub struct Fence {
     pub attempt: i64,
 }
 
-const PUBLIC: &str = "id, account_id, server_id, kind, status, message, created_at, completed_at";
+const PUBLIC: &str =
+    "id, account_id, server_id, snapshot_id, kind, status, message, created_at, completed_at";
 
 fn operation(row: &Row) -> Result<Operation, Failure> {
     let kind = row.text("kind")?;
@@ -70,6 +71,7 @@ fn operation(row: &Row) -> Result<Operation, Failure> {
         id: OperationId(row.int("id")?),
         account: AccountId(row.int("account_id")?),
         server: ServerId(row.int("server_id")?),
+        snapshot: row.opt_int("snapshot_id")?.map(SnapshotId),
         kind: OperationKind::from_word(&kind)
             .ok_or_else(|| Failure::Fault(format!("operation kind {kind} is unknown")))?,
         status: Status::from_code(row.int("status")?),
@@ -93,30 +95,44 @@ fn claimed(row: &Row) -> Result<Claimed, Failure> {
     })
 }
 
+/// What an operation is about.
+#[derive(Debug, Clone, Copy)]
+pub struct Subject {
+    /// Whose it is.
+    pub account: AccountId,
+    /// The server that it is about.
+    pub server: ServerId,
+    /// The snapshot that it makes, uses or removes.
+    pub snapshot: Option<SnapshotId>,
+    /// The node that carries it out.
+    pub node: NodeId,
+}
+
 /// Queues an operation, in the transaction that writes what it is to carry out, and wakes the replicas.
 ///
 /// Errors: `Conflict` when another operation holds the server.
 pub async fn insert(
     s: &impl Session,
     kind: OperationKind,
-    account: AccountId,
-    server: ServerId,
-    node: NodeId,
+    subject: Subject,
     params: &str,
     now: Timestamp,
 ) -> Result<OperationId> {
+    let server = subject.server;
     let inserted = s
         .one(
-            "INSERT INTO operation (account_id, server_id, node_id, kind, status, params, direction, step, \
-             attempt, failures, run_at, lease_until, created_at) \
-             VALUES ($1, $2, $3, $4, 0, $5, 'forward', 0, 0, 0, $6, 0, $6) RETURNING id",
+            "INSERT INTO operation (account_id, server_id, snapshot_id, holds_server, node_id, kind, status, \
+             params, direction, step, attempt, failures, run_at, lease_until, created_at) \
+             VALUES ($1, $2, $7, $8, $3, $4, 0, $5, 'forward', 0, 0, 0, $6, 0, $6) RETURNING id",
             vec![
-                account.0.into(),
+                subject.account.0.into(),
                 server.0.into(),
-                node.0.into(),
+                subject.node.0.into(),
                 kind.as_str().into(),
                 params.into(),
                 now.0.into(),
+                subject.snapshot.map(|snapshot| snapshot.0).into(),
+                i64::from(kind.holds_server()).into(),
             ],
         )
         .await;
@@ -259,7 +275,7 @@ pub async fn settle(
 
 /// The servers that an operation holds now, for the reconciler, which leaves them alone.
 pub async fn held_servers(s: &impl Session) -> Result<Vec<ServerId>> {
-    let rows = s.all("SELECT server_id FROM operation WHERE status = 0", vec![]).await?;
+    let rows = s.all("SELECT server_id FROM operation WHERE status = 0 AND holds_server = 1", vec![]).await?;
     Ok(rows.iter().map(|row| row.int("server_id").map(ServerId)).collect::<Result<_, _>>()?)
 }
 
@@ -274,4 +290,10 @@ pub async fn count(s: &impl Session) -> Result<Vec<(String, i64, u64)>> {
         .await?;
     let counted = |row: &Row| Ok((row.text("kind")?, row.int("status")?, row.unsigned("operations")?));
     Ok(rows.iter().map(counted).collect::<Result<_, Failure>>()?)
+}
+
+/// Whether an operation that has not ended makes, uses or removes the snapshot.
+pub async fn uses_snapshot(s: &impl Session, snapshot: SnapshotId) -> Result<bool> {
+    let sql = "SELECT id FROM operation WHERE status = 0 AND snapshot_id = $1 LIMIT 1";
+    Ok(s.one(sql, vec![snapshot.0.into()]).await?.is_some())
 }

@@ -204,7 +204,8 @@ pub async fn list(s: &impl Session, account: AccountId) -> Result<Vec<Server>> {
         return Ok(servers);
     }
     let mut active: HashMap<i64, Vec<i64>> = HashMap::new();
-    let sql = "SELECT server_id, id FROM operation WHERE account_id = $1 AND status = 0 ORDER BY id";
+    let sql = "SELECT server_id, id FROM operation WHERE account_id = $1 AND status = 0 \
+               AND holds_server = 1 ORDER BY id";
     for row in s.all(sql, vec![account.0.into()]).await? {
         active.entry(row.int("server_id")?).or_default().push(row.int("id")?);
     }
@@ -234,7 +235,7 @@ pub async fn find_owned(s: &impl Session, account: AccountId, id: ServerId) -> R
     let row = s.one(&sql, vec![id.0.into(), account.0.into()]).await?;
     let Some(row) = row else { return Ok(None) };
     let mut server = server(&row)?;
-    let sql = "SELECT id FROM operation WHERE server_id = $1 AND status = 0 ORDER BY id";
+    let sql = "SELECT id FROM operation WHERE server_id = $1 AND status = 0 AND holds_server = 1 ORDER BY id";
     for row in s.all(sql, vec![id.0.into()]).await? {
         server.active_operations.push(row.int("id")?);
     }

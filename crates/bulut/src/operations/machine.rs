@@ -47,6 +47,7 @@ pub async fn spec(app: &App, server: &Server) -> Result<MachineSpec> {
         memory_mib: server.memory_mib,
         disk_gib: server.disk_gib,
         image: image(app, details.image_files),
+        snapshot: None,
         nic: nic(app, server).await?,
         seed: Seed {
             instance_id: details.instance_id,
@@ -54,6 +55,9 @@ pub async fn spec(app: &App, server: &Server) -> Result<MachineSpec> {
             ssh_keys: details.ssh_keys,
             root_password,
             user_data,
+            recipe: None,
+            fresh_identity: false,
+            password_change: None,
         },
     })
 }

@@ -160,6 +160,7 @@ mod tests {
             memory_mib: 512,
             disk_gib: 1,
             image: Image { digest: "sha256:00".into(), disk: "/i/disk.qcow2".into(), boot: Boot::Disk },
+            snapshot: None,
             nic: Nic {
                 mac: "52:54:00:00:00:07".into(),
                 ipv4: None,
@@ -173,6 +174,9 @@ mod tests {
                 ssh_keys: Vec::new(),
                 root_password: Some(Secret("very-secret".into())),
                 user_data: Some(b"also-secret".to_vec()),
+                recipe: None,
+                fresh_identity: false,
+                password_change: None,
             },
         }
     }

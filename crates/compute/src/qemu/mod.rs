@@ -33,16 +33,16 @@ use crate::driver::{
     Applied, Console, ConsoleStream, Driver, Hint, Observed, Probe, SetupStatus, Stop, Usage,
 };
 use crate::spec::Networking;
-use crate::{Abilities, DriverError, Image, MachineSpec};
+use crate::{Abilities, DriverError, Image, MachineSpec, PasswordSet, Secret, Taken};
 use agent::Agent;
 use async_trait::async_trait;
-use bulut_model::ServerId;
+use bulut_model::{OperationId, ServerId, SnapshotId};
 use bytes::Bytes;
 use machine::{Registry, Verb};
 use node::{Network, Node};
 use std::sync::Arc;
 use tokio::net::UnixStream;
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, watch};
 
 /// Runs machines as QEMU processes of this host. Dropping it lets go of them; they run on.
 pub struct QemuDriver {
@@ -238,5 +238,42 @@ impl Driver for QemuDriver {
             Some(live) => Ok(self.node.usage(id, live, &status.usage).await),
             None => Ok(status.usage),
         }
+    }
+
+    async fn take_snapshot(
+        &self,
+        _id: ServerId,
+        _snapshot: SnapshotId,
+        _progress: watch::Sender<u8>,
+    ) -> Result<Taken, DriverError> {
+        Err(DriverError::fatal("snapshots are not there yet"))
+    }
+
+    async fn remove_snapshot(&self, _snapshot: SnapshotId) -> Result<(), DriverError> {
+        Ok(())
+    }
+
+    async fn snapshots(&self) -> Result<Vec<SnapshotId>, DriverError> {
+        Ok(Vec::new())
+    }
+
+    async fn stage_disk(&self, _spec: &MachineSpec, _stage: OperationId) -> Result<(), DriverError> {
+        Err(DriverError::fatal("staged disks are not there yet"))
+    }
+
+    async fn swap_disk(&self, _id: ServerId, _stage: OperationId) -> Result<(), DriverError> {
+        Err(DriverError::fatal("staged disks are not there yet"))
+    }
+
+    async fn unstage_disk(&self, _id: ServerId, _stage: OperationId) -> Result<(), DriverError> {
+        Ok(())
+    }
+
+    async fn drop_old_disk(&self, _id: ServerId, _stage: OperationId) -> Result<(), DriverError> {
+        Ok(())
+    }
+
+    async fn set_password(&self, _id: ServerId, _hash: &Secret) -> Result<PasswordSet, DriverError> {
+        Ok(PasswordSet::NoAgent)
     }
 }

@@ -281,6 +281,9 @@ mod tests {
             ssh_keys: vec!["ssh-ed25519 AAAA someone".into()],
             root_password: Some(Secret("s3cret-pässword".into())),
             user_data: user_data.map(<[u8]>::to_vec),
+            recipe: None,
+            fresh_identity: false,
+            password_change: None,
         }
     }
 

@@ -13,15 +13,15 @@ pub use world::{SimulatedMachine, World};
 
 use crate::{
     Abilities, Applied, Console, ConsoleStream, Driver, DriverError, Hint, Image, MachineSpec, Networking,
-    Observed, Probe, SetupStatus, Stop, Usage,
+    Observed, PasswordSet, Probe, Secret, SetupStatus, Stop, Taken, Usage,
 };
 use async_trait::async_trait;
-use bulut_model::ServerId;
+use bulut_model::{OperationId, ServerId, SnapshotId};
 use bytes::Bytes;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, watch};
 use world::State;
 
 /// What the simulated node is and how it behaves.
@@ -247,5 +247,42 @@ impl Driver for Simulated {
     async fn usage(&self, id: ServerId) -> Result<Usage, DriverError> {
         // What was told is written down: after a restart the counters go on from no less.
         self.act(Verb::Usage, |state| Ok(state.get(id)?.usage(id))).await
+    }
+
+    async fn take_snapshot(
+        &self,
+        _id: ServerId,
+        _snapshot: SnapshotId,
+        _progress: watch::Sender<u8>,
+    ) -> Result<Taken, DriverError> {
+        Err(DriverError::fatal("snapshots are not there yet"))
+    }
+
+    async fn remove_snapshot(&self, _snapshot: SnapshotId) -> Result<(), DriverError> {
+        Ok(())
+    }
+
+    async fn snapshots(&self) -> Result<Vec<SnapshotId>, DriverError> {
+        Ok(Vec::new())
+    }
+
+    async fn stage_disk(&self, _spec: &MachineSpec, _stage: OperationId) -> Result<(), DriverError> {
+        Err(DriverError::fatal("staged disks are not there yet"))
+    }
+
+    async fn swap_disk(&self, _id: ServerId, _stage: OperationId) -> Result<(), DriverError> {
+        Err(DriverError::fatal("staged disks are not there yet"))
+    }
+
+    async fn unstage_disk(&self, _id: ServerId, _stage: OperationId) -> Result<(), DriverError> {
+        Ok(())
+    }
+
+    async fn drop_old_disk(&self, _id: ServerId, _stage: OperationId) -> Result<(), DriverError> {
+        Ok(())
+    }
+
+    async fn set_password(&self, _id: ServerId, _hash: &Secret) -> Result<PasswordSet, DriverError> {
+        Ok(PasswordSet::NoAgent)
     }
 }

@@ -59,7 +59,7 @@ async fn an_operation_comes_back_as_it_was_asked_for(db: Db) {
     let world = World::new(s).await;
     for kind in OperationKind::ALL {
         let server = world.server(s, kind.as_str()).await;
-        let id = operations::insert(s, kind, world.account, server, world.node, "{}", at(5)).await.unwrap();
+        let id = operations::insert(s, kind, world.subject(server), "{}", at(5)).await.unwrap();
         let found = operations::find_owned(s, world.account, id).await.unwrap().unwrap();
         assert_eq!((found.id, found.account, found.server, found.kind), (id, world.account, server, kind));
         assert_eq!((found.status, found.message), (Status::Running, None));
@@ -71,8 +71,7 @@ async fn one_live_operation_holds_a_server(db: Db) {
     let s = &db.store;
     let world = World::new(s).await;
     let (server, other) = (world.server(s, "web1").await, world.server(s, "web2").await);
-    let insert =
-        async |kind| operations::insert(s, kind, world.account, server, world.node, "{}", at(0)).await;
+    let insert = async |kind| operations::insert(s, kind, world.subject(server), "{}", at(0)).await;
     insert(OperationKind::ServerStart).await.unwrap();
     let refused = insert(OperationKind::ServerStop).await.unwrap_err();
     assert_eq!(refused.kind, Kind::Conflict);
@@ -97,7 +96,7 @@ async fn of_many_that_ask_at_once_one_holds_the_server(db: Db) {
         async move {
             let tx = s.begin().await.unwrap();
             let kind = OperationKind::ServerStart;
-            let asked = operations::insert(&tx, kind, world.account, server, world.node, "{}", at(0)).await;
+            let asked = operations::insert(&tx, kind, world.subject(server), "{}", at(0)).await;
             if asked.is_ok() {
                 tx.commit().await.unwrap();
             }
@@ -150,7 +149,7 @@ async fn a_claim_carries_what_the_work_needs(db: Db) {
     let server = world.server(s, "web1").await;
     let params = r#"{"name":"ü \"x\" $1 {lock}"}"#;
     let kind = OperationKind::ServerCreate;
-    let id = operations::insert(s, kind, world.account, server, world.node, params, at(0)).await.unwrap();
+    let id = operations::insert(s, kind, world.subject(server), params, at(0)).await.unwrap();
     let claimed = claim(s, world, "me", 0).await.unwrap();
     assert_eq!(
         Some(&claimed.operation),
@@ -385,7 +384,7 @@ async fn operations_are_counted_by_kind_and_status(db: Db) {
     }
     let server = world.server(s, "last").await;
     let kind = OperationKind::ServerStop;
-    operations::insert(s, kind, world.account, server, world.node, "{}", at(9)).await.unwrap();
+    operations::insert(s, kind, world.subject(server), "{}", at(9)).await.unwrap();
     for status in [Status::Success, Status::Error] {
         let mine = fence("me", &claim(s, world, "me", 0).await.unwrap());
         assert!(operations::settle(s, &mine, status, None, at(1)).await.unwrap());

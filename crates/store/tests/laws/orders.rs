@@ -72,7 +72,7 @@ async fn order(s: &Store, world: World, live: &Live, dice: &mut Dice, name: &str
         return;
     }
     let kind = OperationKind::ServerCreate;
-    operations::insert(&tx, kind, world.account, id, world.node, "{}", START).await.unwrap();
+    operations::insert(&tx, kind, world.subject(id), "{}", START).await.unwrap();
     if dice.roll(5) == 0 {
         return;
     }

@@ -90,11 +90,14 @@ impl World {
         made
     }
 
+    /// What an operation on a server of this account is about.
+    pub fn subject(&self, server: ServerId) -> operations::Subject {
+        operations::Subject { account: self.account, server, snapshot: None, node: self.node }
+    }
+
     /// An operation on a server of this account, due at `now`.
     pub async fn operation(&self, s: &impl Session, server: ServerId, now: Timestamp) -> OperationId {
-        operations::insert(s, OperationKind::ServerStart, self.account, server, self.node, "{}", now)
-            .await
-            .unwrap()
+        operations::insert(s, OperationKind::ServerStart, self.subject(server), "{}", now).await.unwrap()
     }
 
     /// A server with an operation, due at `now`.
