@@ -166,7 +166,9 @@ pub trait Driver: Send + Sync + 'static {
     /// Checks that the image's files are there and readable by machines.
     async fn ensure_image(&self, image: &Image) -> Result<(), DriverError>;
 
-    /// Makes the machine's disk from its image, at its size. A disk that is there is kept (and grown, never shrunk).
+    /// Makes the machine's disk from its snapshot, else its image, at its size. A disk that is there is kept (and grown,
+    /// never shrunk). It shares nothing with the snapshot. `Fatal` when that is not whole on this node, or larger than
+    /// the disk.
     async fn ensure_disk(&self, spec: &MachineSpec) -> Result<(), DriverError>;
 
     /// Makes all else that the machine needs to start: seed, network, limits. Does not start it.
@@ -216,7 +218,8 @@ pub trait Driver: Send + Sync + 'static {
     /// snapshot that is whole is kept and its facts are told again; a half-made one is thrown away first. `progress`
     /// is told percents.
     ///
-    /// `Gone` when there is no such machine (or no disk), `Fatal` when the node has no room for it.
+    /// `Gone` when there is no such machine (or no disk), `Fatal` when the node has no room for it, `Retry` when the
+    /// machine was started, stopped or removed meanwhile.
     async fn take_snapshot(
         &self,
         id: ServerId,
@@ -232,21 +235,25 @@ pub trait Driver: Send + Sync + 'static {
 
     /// Makes a disk beside the machine's own, from the specification's snapshot or image, at least as large as the
     /// specification says. The machine may run meanwhile. Done once per `stage`; later calls find it, also when it is
-    /// the machine's own by now.
+    /// the machine's own by now. `Gone` when the machine has no disk, `Fatal` when the snapshot is not whole on this
+    /// node, or the node has no room.
     async fn stage_disk(&self, spec: &MachineSpec, stage: OperationId) -> Result<(), DriverError>;
 
-    /// Puts the staged disk in the place of the machine's own, which is kept aside. `Retry` while the machine runs;
-    /// `Gone` when nothing was staged.
+    /// Puts the staged disk in the place of the machine's own, which is kept aside. Once done it stays done, also when
+    /// the machine runs by then. `Retry` while the machine runs on its own disk; `Gone` when nothing was staged.
     async fn swap_disk(&self, id: ServerId, stage: OperationId) -> Result<(), DriverError>;
 
     /// Undoes [`Driver::stage_disk`] and [`Driver::swap_disk`], wherever they stopped: the disk from before is the
-    /// machine's again and the staged one is gone. `Retry` while the machine runs on the staged disk.
+    /// machine's again and the staged one is gone. `Retry` while the machine runs on the staged disk. Where nothing is
+    /// staged or kept aside (any more) nothing changes; an absent machine is fine.
     async fn unstage_disk(&self, id: ServerId, stage: OperationId) -> Result<(), DriverError>;
 
-    /// Removes the disk that was kept aside. There is no way back after it.
+    /// Removes the disk that was kept aside. There is no way back after it. A staged disk that was not put in place
+    /// stays; nothing kept aside and an absent machine are fine.
     async fn drop_old_disk(&self, id: ServerId, stage: OperationId) -> Result<(), DriverError>;
 
     /// Has the guest's agent set root's password, given as in `/etc/shadow` (`$6$…`), and reads it back there.
-    /// `Retry` when the agent answers, but the password is not what it should be afterwards.
+    /// `NoAgent` as well while the machine does not run, and when its agent may not or cannot do this. `Retry` when the
+    /// agent answers, but the password is not what it should be afterwards. `Gone` when there is no such machine.
     async fn set_password(&self, id: ServerId, hash: &Secret) -> Result<PasswordSet, DriverError>;
 }

@@ -10,14 +10,16 @@ use async_trait::async_trait;
 use bulut_compute::conformance::{Meanwhile, Subject, check_cold, check_warm};
 use bulut_compute::simulated::{Fail, FailWith, LatencyProfile, Simulated, SimulatedConfig, Verb, World};
 use bulut_compute::{
-    Boot, Console, Driver, DriverError, Hint, Image, MachineSpec, Nic, Observed, Power, Secret, Seed, Stop,
-    Usage,
+    Boot, Console, Driver, DriverError, Hint, Image, MachineSpec, Nic, Observed, PasswordChange, PasswordSet,
+    Power, Secret, Seed, SetupStatus, Stop, Usage,
 };
-use bulut_model::ServerId;
+use bulut_model::snapshot::Consistency;
+use bulut_model::{OperationId, ServerId, SnapshotId};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::watch;
 
 fn spec(id: ServerId) -> MachineSpec {
     MachineSpec {
@@ -264,4 +266,154 @@ async fn a_hundred_thousand_machines_are_cheap() {
     assert_eq!(driver.observe_all().await.unwrap().len(), 100_000);
     println!("100000 machines in {took:?}, {each} bytes each");
     assert!(each < 1024, "a machine takes {each} bytes");
+}
+
+async fn take(driver: &Simulated, id: i64, snapshot: i64) -> Result<bulut_compute::Taken, DriverError> {
+    driver.take_snapshot(ServerId(id), SnapshotId(snapshot), watch::Sender::new(0)).await
+}
+
+#[tokio::test]
+async fn a_snapshot_hangs_half_way_and_what_a_dead_control_plane_left_is_redone() {
+    let directory = tempfile::tempdir().unwrap();
+    let world = World::persistent(directory.path()).unwrap();
+    let driver = Simulated::open(SimulatedConfig::default(), world.clone());
+    started(&driver, ServerId(1)).await;
+    world.write_disk(ServerId(1), "before");
+    world.hang(Verb::TakeSnapshot);
+    let (progress, mut seen) = watch::channel(0);
+    let taking = tokio::spawn({
+        let driver = driver.clone();
+        async move { driver.take_snapshot(ServerId(1), SnapshotId(7), progress).await }
+    });
+    seen.wait_for(|percent| *percent == 50).await.unwrap();
+    assert_eq!(driver.snapshots().await.unwrap(), [SnapshotId(7)], "a half-made one is listed");
+    assert_eq!(world.snapshot(SnapshotId(7)).unwrap().taken, None);
+    taking.abort();
+    let _ = taking.await;
+
+    let world = World::persistent(directory.path()).unwrap();
+    let driver = Simulated::open(SimulatedConfig::default(), world.clone());
+    assert_eq!(world.snapshot(SnapshotId(7)).unwrap().taken, None);
+    world.write_disk(ServerId(1), "later");
+    let taken = take(&driver, 1, 7).await.unwrap();
+    assert_eq!((taken.consistency, taken.disk_gib), (Consistency::Filesystem, 10));
+    world.write_disk(ServerId(1), "much later");
+    assert_eq!(take(&driver, 1, 7).await.unwrap(), taken, "the facts are told again");
+    assert_eq!(world.snapshot(SnapshotId(7)).unwrap().content, "later");
+    let world = World::persistent(directory.path()).unwrap();
+    assert_eq!(world.snapshot(SnapshotId(7)).unwrap().taken, Some(taken));
+}
+
+#[tokio::test]
+async fn a_snapshot_fails_before_half_way_and_after() {
+    let driver = Simulated::new(SimulatedConfig::default());
+    let world = driver.world();
+    started(&driver, ServerId(1)).await;
+    let whole = || world.snapshot(SnapshotId(7)).map(|it| it.taken.is_some());
+    let fault = FailWith::once(Fail::Retry);
+    for (fault, left) in [(fault, None), (fault.halfway(), Some(false)), (fault.after_effect(), Some(true))] {
+        world.fail(Verb::TakeSnapshot, fault);
+        assert!(matches!(take(&driver, 1, 7).await, Err(DriverError::Retry(_))));
+        assert_eq!(whole(), left);
+    }
+    driver.remove_snapshot(SnapshotId(7)).await.unwrap();
+    assert_eq!(whole(), None);
+}
+
+#[tokio::test]
+async fn a_machine_that_stops_while_it_is_copied_spoils_the_snapshot() {
+    let driver = Simulated::new(SimulatedConfig::default());
+    let world = driver.world();
+    started(&driver, ServerId(1)).await;
+    world.hang(Verb::TakeSnapshot);
+    let (progress, mut seen) = watch::channel(0);
+    let taking = tokio::spawn({
+        let driver = driver.clone();
+        async move { driver.take_snapshot(ServerId(1), SnapshotId(7), progress).await }
+    });
+    seen.wait_for(|percent| *percent == 50).await.unwrap();
+    world.guest_powers_off(ServerId(1));
+    world.release(Verb::TakeSnapshot);
+    assert!(matches!(taking.await.unwrap(), Err(DriverError::Retry(_))));
+    assert_eq!(world.snapshot(SnapshotId(7)).unwrap().taken, None);
+    assert_eq!(take(&driver, 1, 7).await.unwrap().consistency, Consistency::Stopped);
+}
+
+#[tokio::test]
+async fn the_agent_makes_the_difference() {
+    let driver = Simulated::new(SimulatedConfig::default());
+    let world = driver.world();
+    let id = ServerId(1);
+    let hash = Secret("$6$salt$hash".into());
+    started(&driver, id).await;
+    world.set_agent(id, false);
+    assert_eq!(driver.set_password(id, &hash).await.unwrap(), PasswordSet::NoAgent);
+    assert_eq!(world.password_of(id), None);
+    assert_eq!(take(&driver, 1, 1).await.unwrap().consistency, Consistency::Crash);
+    world.set_agent(id, true);
+    world.set_agents(false);
+    assert_eq!(driver.set_password(id, &hash).await.unwrap(), PasswordSet::NoAgent);
+    world.set_agents(true);
+    assert_eq!(driver.set_password(id, &hash).await.unwrap(), PasswordSet::Seen);
+    assert_eq!(world.password_of(id), Some(hash.clone()));
+    driver.stop(id, Stop::Force).await.unwrap();
+    assert_eq!(driver.set_password(id, &Secret("$6$other".into())).await.unwrap(), PasswordSet::NoAgent);
+    assert_eq!(world.password_of(id), Some(hash));
+}
+
+#[tokio::test]
+async fn a_password_change_in_the_seed_is_made_at_the_next_boot_once_and_said() {
+    let driver = Simulated::new(SimulatedConfig::default());
+    let world = driver.world();
+    let id = ServerId(1);
+    started(&driver, id).await;
+    let change = PasswordChange { hash: Secret("$6$new".into()), nonce: "n1".into() };
+    let mut changed = spec(id);
+    changed.seed.password_change = Some(change.clone());
+    let said = async || {
+        let log = driver.serial_log(id, 1 << 16).await.unwrap();
+        String::from_utf8(log.to_vec()).unwrap().matches(&change.confirmation()).count()
+    };
+    driver.ensure_machine(&changed).await.unwrap();
+    assert_eq!((world.password_of(id), said().await), (None, 0), "nothing happens before it boots");
+    world.set_setup(id, SetupStatus::Failed);
+    driver.reboot(id, Stop::Force).await.unwrap();
+    assert_eq!((world.password_of(id), said().await), (None, 0), "a broken set-up does nothing");
+    world.set_setup(id, SetupStatus::Done);
+    driver.reboot(id, Stop::Force).await.unwrap();
+    assert_eq!((world.password_of(id), said().await), (Some(change.hash.clone()), 1));
+    driver.set_password(id, &Secret("$6$newer".into())).await.unwrap();
+    driver.reboot(id, Stop::Force).await.unwrap();
+    assert_eq!((world.password_of(id).unwrap().0.as_str(), said().await), ("$6$newer", 1), "it is used once");
+    driver.forget_secrets(id).await.unwrap();
+    assert_eq!(world.machine(id).unwrap().spec.unwrap().seed.password_change, None);
+}
+
+#[tokio::test]
+async fn a_restored_disk_brings_its_password_back_and_a_new_instance_its_own() {
+    let driver = Simulated::new(SimulatedConfig::default());
+    let world = driver.world();
+    let (id, copy) = (ServerId(1), ServerId(2));
+    started(&driver, id).await;
+    let old = Secret("$6$old".into());
+    driver.set_password(id, &old).await.unwrap();
+    take(&driver, 1, 7).await.unwrap();
+    driver.set_password(id, &Secret("$6$new".into())).await.unwrap();
+    driver.stop(id, Stop::Force).await.unwrap();
+    let mut restored = spec(id);
+    restored.snapshot = Some(SnapshotId(7));
+    driver.stage_disk(&restored, OperationId(3)).await.unwrap();
+    assert_eq!(world.machine(id).unwrap().stages, [OperationId(3)]);
+    driver.swap_disk(id, OperationId(3)).await.unwrap();
+    driver.start(id).await.unwrap();
+    assert_eq!(world.password_of(id), Some(old.clone()));
+    driver.drop_old_disk(id, OperationId(3)).await.unwrap();
+    assert!(world.machine(id).unwrap().stages.is_empty());
+
+    let mut other = spec(copy);
+    other.snapshot = Some(SnapshotId(7));
+    driver.ensure_disk(&other).await.unwrap();
+    driver.ensure_machine(&other).await.unwrap();
+    driver.start(copy).await.unwrap();
+    assert_eq!(world.password_of(copy), None, "the new instance's seed has set it");
 }

@@ -115,10 +115,13 @@ async fn skip(line: &mut DuplexStream, count: usize) -> std::io::Result<()> {
     tokio::io::copy(&mut line.take(count as u64), &mut tokio::io::sink()).await.map(|_| ())
 }
 
-/// The last `limit` bytes of what the guest printed over its `boots`.
-pub(super) fn serial_log(hostname: &str, boots: u32, limit: usize) -> Bytes {
-    let one =
-        |boot: u32| format!("[    0.000000] Linux (simulated), boot {boot}\r\n\r\n{hostname} login: \r\n");
+/// The last `limit` bytes of what the guest printed over its `boots`, with what it `said` in them.
+pub(super) fn serial_log(hostname: &str, boots: u32, said: &[(u32, Box<str>)], limit: usize) -> Bytes {
+    let one = |boot: u32| {
+        let lines = said.iter().filter(|(of, _)| *of == boot);
+        let lines: String = lines.map(|(_, line)| format!("{line}\r\n")).collect();
+        format!("[    0.000000] Linux (simulated), boot {boot}\r\n{lines}\r\n{hostname} login: \r\n")
+    };
     let mut log = String::new();
     for boot in (1..=boots).rev() {
         log.insert_str(0, &one(boot));

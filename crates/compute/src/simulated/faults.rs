@@ -49,6 +49,22 @@ verbs! {
     ForgetSecrets,
     /// [`Driver::usage`](crate::Driver::usage).
     Usage,
+    /// [`Driver::take_snapshot`](crate::Driver::take_snapshot). It hangs half-way, with a half-made snapshot.
+    TakeSnapshot,
+    /// [`Driver::remove_snapshot`](crate::Driver::remove_snapshot).
+    RemoveSnapshot,
+    /// [`Driver::snapshots`](crate::Driver::snapshots).
+    Snapshots,
+    /// [`Driver::stage_disk`](crate::Driver::stage_disk).
+    StageDisk,
+    /// [`Driver::swap_disk`](crate::Driver::swap_disk).
+    SwapDisk,
+    /// [`Driver::unstage_disk`](crate::Driver::unstage_disk).
+    UnstageDisk,
+    /// [`Driver::drop_old_disk`](crate::Driver::drop_old_disk).
+    DropOldDisk,
+    /// [`Driver::set_password`](crate::Driver::set_password).
+    SetPassword,
 }
 
 /// How many verbs there are.
@@ -67,22 +83,33 @@ pub enum Fail {
     Gone,
 }
 
-/// A fault: which error, how often, and whether the verb did its work before it failed.
+/// When in the course of a verb a fault strikes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Moment {
+    /// Before the verb did anything.
+    Before,
+    /// In the middle of a snapshot, which stays half-made; other verbs have no middle and are struck before.
+    Halfway,
+    /// The work is done and only the answer is lost, as when a node dies a moment too late.
+    After,
+}
+
+/// A fault: which error, how often, and how much of its work the verb did before it failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FailWith {
     /// The error.
     pub kind: Fail,
     /// How many calls fail; `u32::MAX` for all until [`World::heal`](super::World::heal).
     pub times: u32,
-    /// The work is done and only the answer is lost, as when a node dies a moment too late.
-    pub after_effect: bool,
+    /// When it strikes.
+    pub at: Moment,
 }
 
 impl FailWith {
     /// Fails the next `times` calls before they do anything.
     #[must_use]
     pub const fn times(kind: Fail, times: u32) -> Self {
-        Self { kind, times, after_effect: false }
+        Self { kind, times, at: Moment::Before }
     }
 
     /// Fails the next call before it does anything.
@@ -100,7 +127,13 @@ impl FailWith {
     /// The same fault, but the work is done and only the answer is lost.
     #[must_use]
     pub const fn after_effect(self) -> Self {
-        Self { after_effect: true, ..self }
+        Self { at: Moment::After, ..self }
+    }
+
+    /// The same fault, but in the middle of the work.
+    #[must_use]
+    pub const fn halfway(self) -> Self {
+        Self { at: Moment::Halfway, ..self }
     }
 
     pub(super) fn error(self, verb: Verb) -> DriverError {
@@ -149,6 +182,10 @@ impl LatencyProfile {
             .with(Verb::Observe, ms(1), ms(3))
             .with(Verb::ObserveAll, ms(5), ms(20))
             .with(Verb::Usage, ms(1), ms(5))
+            .with(Verb::TakeSnapshot, ms(800), ms(4000))
+            .with(Verb::RemoveSnapshot, ms(20), ms(100))
+            .with(Verb::StageDisk, ms(200), ms(2000))
+            .with(Verb::SetPassword, ms(100), ms(500))
     }
 
     /// How long the `nth` call of `verb` takes.

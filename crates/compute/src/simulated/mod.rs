@@ -5,10 +5,12 @@
 //! costs a few hundred bytes. Must not know: processes, files of machines, the network of the host.
 
 mod console;
+mod disks;
 mod faults;
 mod world;
 
-pub use faults::{Fail, FailWith, LatencyProfile, Verb};
+pub use disks::SimulatedSnapshot;
+pub use faults::{Fail, FailWith, LatencyProfile, Moment, Verb};
 pub use world::{SimulatedMachine, World};
 
 use crate::{
@@ -148,12 +150,7 @@ impl Driver for Simulated {
     }
 
     async fn ensure_disk(&self, spec: &MachineSpec) -> Result<(), DriverError> {
-        self.act(Verb::EnsureDisk, |state| {
-            let machine = state.machines.entry(spec.id.0).or_default();
-            machine.disk_gib = Some(machine.disk_gib.unwrap_or(0).max(spec.disk_gib));
-            Ok(())
-        })
-        .await
+        self.act(Verb::EnsureDisk, |state| state.ensure_disk(spec)).await
     }
 
     async fn ensure_machine(&self, spec: &MachineSpec) -> Result<Applied, DriverError> {
@@ -219,7 +216,7 @@ impl Driver for Simulated {
     async fn serial_log(&self, id: ServerId, limit: usize) -> Result<Bytes, DriverError> {
         self.look(Verb::SerialLog, |state| {
             let machine = state.get(id)?;
-            Ok(console::serial_log(&machine.hostname, machine.boots, limit))
+            Ok(console::serial_log(&machine.hostname, machine.boots, &machine.said, limit))
         })
         .await
     }
@@ -236,8 +233,10 @@ impl Driver for Simulated {
         self.act(Verb::ForgetSecrets, |state| {
             let machine = state.get_mut(id)?;
             machine.secrets = false;
+            machine.change = None;
             if let Some(spec) = &mut machine.spec {
                 spec.seed.root_password = None;
+                spec.seed.password_change = None;
             }
             Ok(())
         })
@@ -251,38 +250,73 @@ impl Driver for Simulated {
 
     async fn take_snapshot(
         &self,
-        _id: ServerId,
-        _snapshot: SnapshotId,
-        _progress: watch::Sender<u8>,
+        id: ServerId,
+        snapshot: SnapshotId,
+        progress: watch::Sender<u8>,
     ) -> Result<Taken, DriverError> {
-        Err(DriverError::fatal("snapshots are not there yet"))
+        let verb = Verb::TakeSnapshot;
+        let world = &self.world;
+        let quarter = world.latency(verb, world.count(verb), &self.config.latency) / 4;
+        let fault = world.take_fault(verb);
+        let strikes = |moment| match fault {
+            Some(fault) if fault.at == moment => Err(fault.error(verb)),
+            _ => Ok(()),
+        };
+        strikes(Moment::Before)?;
+        let whole = match world.change(|state| state.begin_snapshot(id, snapshot))? {
+            Some(taken) => taken,
+            None => {
+                for percent in [25, 50] {
+                    world::pause(quarter).await;
+                    progress.send_replace(percent);
+                }
+                world.released(verb).await;
+                strikes(Moment::Halfway)?;
+                world::pause(quarter).await;
+                progress.send_replace(75);
+                world::pause(quarter).await;
+                world.change(|state| state.end_snapshot(id, snapshot))?
+            }
+        };
+        progress.send_replace(100);
+        strikes(Moment::After)?;
+        Ok(whole)
     }
 
-    async fn remove_snapshot(&self, _snapshot: SnapshotId) -> Result<(), DriverError> {
-        Ok(())
+    async fn remove_snapshot(&self, snapshot: SnapshotId) -> Result<(), DriverError> {
+        self.act(Verb::RemoveSnapshot, |state| {
+            state.snapshots.remove(&snapshot.0);
+            Ok(())
+        })
+        .await
     }
 
     async fn snapshots(&self) -> Result<Vec<SnapshotId>, DriverError> {
-        Ok(Vec::new())
+        self.look(Verb::Snapshots, |state| Ok(state.snapshots.keys().copied().map(SnapshotId).collect()))
+            .await
     }
 
-    async fn stage_disk(&self, _spec: &MachineSpec, _stage: OperationId) -> Result<(), DriverError> {
-        Err(DriverError::fatal("staged disks are not there yet"))
+    async fn stage_disk(&self, spec: &MachineSpec, stage: OperationId) -> Result<(), DriverError> {
+        self.act(Verb::StageDisk, |state| state.stage_disk(spec, stage)).await
     }
 
-    async fn swap_disk(&self, _id: ServerId, _stage: OperationId) -> Result<(), DriverError> {
-        Err(DriverError::fatal("staged disks are not there yet"))
+    async fn swap_disk(&self, id: ServerId, stage: OperationId) -> Result<(), DriverError> {
+        self.act(Verb::SwapDisk, |state| state.swap_disk(id, stage)).await
     }
 
-    async fn unstage_disk(&self, _id: ServerId, _stage: OperationId) -> Result<(), DriverError> {
-        Ok(())
+    async fn unstage_disk(&self, id: ServerId, stage: OperationId) -> Result<(), DriverError> {
+        self.act(Verb::UnstageDisk, |state| state.unstage_disk(id, stage)).await
     }
 
-    async fn drop_old_disk(&self, _id: ServerId, _stage: OperationId) -> Result<(), DriverError> {
-        Ok(())
+    async fn drop_old_disk(&self, id: ServerId, stage: OperationId) -> Result<(), DriverError> {
+        self.act(Verb::DropOldDisk, |state| {
+            state.drop_old_disk(id, stage);
+            Ok(())
+        })
+        .await
     }
 
-    async fn set_password(&self, _id: ServerId, _hash: &Secret) -> Result<PasswordSet, DriverError> {
-        Ok(PasswordSet::NoAgent)
+    async fn set_password(&self, id: ServerId, hash: &Secret) -> Result<PasswordSet, DriverError> {
+        self.act(Verb::SetPassword, |state| state.set_password(id, hash)).await
     }
 }

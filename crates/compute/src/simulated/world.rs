@@ -7,10 +7,14 @@
 //! absent -- ensure_disk --> disk only -- ensure_machine --> stopped <--> running
 //!    ^------------------------- remove, from anywhere -----------------------'
 //! ```
+//! What stands on disks, and snapshots of them, is in `disks`.
 
-use super::faults::{FailWith, LatencyProfile, VERBS, Verb, mix};
-use crate::{DriverError, Hint, MachineSpec, Observed, Power, Present, SetupStatus, Stop, Usage};
-use bulut_model::ServerId;
+use super::disks::{Disk, Snap, Stage};
+use super::faults::{FailWith, LatencyProfile, Moment, VERBS, Verb, mix};
+use crate::{
+    DriverError, Hint, MachineSpec, Observed, PasswordChange, Power, Present, SetupStatus, Stop, Usage,
+};
+use bulut_model::{OperationId, ServerId};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -29,8 +33,10 @@ const HINTS: usize = 1024;
 /// A machine of the simulated node.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Machine {
-    /// `None` until the disk is made; GiB.
-    pub disk_gib: Option<u64>,
+    /// `None` until it is made.
+    pub disk: Option<Disk>,
+    /// Other disks beside it, by the operation that staged them.
+    pub stages: BTreeMap<i64, Stage>,
     pub made: bool,
     pub running: bool,
     /// 0 before the first start.
@@ -43,6 +49,14 @@ pub(super) struct Machine {
     pub setup: SetupStatus,
     /// Does not hear the power button.
     pub deaf: bool,
+    /// Has no agent.
+    pub mute: bool,
+    /// The instance that its seed is of.
+    pub instance: Box<str>,
+    /// The new password that its seed brings.
+    pub change: Option<Box<PasswordChange>>,
+    /// What its guest said on the serial line, by the boot in which it did.
+    pub said: Vec<(u32, Box<str>)>,
     pub spec: Option<Box<MachineSpec>>,
     /// Counters as they were at `since`.
     counted: Counted,
@@ -62,7 +76,8 @@ struct Counted {
 impl Default for Machine {
     fn default() -> Self {
         Self {
-            disk_gib: None,
+            disk: None,
+            stages: BTreeMap::new(),
             made: false,
             running: false,
             epoch: 0,
@@ -73,6 +88,10 @@ impl Default for Machine {
             secrets: false,
             setup: SetupStatus::Done,
             deaf: false,
+            mute: false,
+            instance: Box::default(),
+            change: None,
+            said: Vec::new(),
             spec: None,
             counted: Counted::default(),
             since: Instant::now(),
@@ -107,7 +126,7 @@ impl Machine {
     pub fn usage(&self, id: ServerId) -> Usage {
         let Counted { cpu_us, received_bytes, sent_bytes, forged_frames } = self.count(id);
         let memory_bytes = if self.running { self.memory_mib << 20 } else { 0 };
-        let disk_bytes = self.disk_gib.unwrap_or(0) << 28;
+        let disk_bytes = self.disk.as_ref().map_or(0, Disk::size_bytes);
         Usage {
             epoch: self.epoch_text(),
             cpu_us,
@@ -128,10 +147,15 @@ impl Machine {
     fn start(&mut self, epoch: u64) {
         self.running = true;
         self.epoch = epoch;
-        self.boots += 1;
         self.reason = "".into();
         self.counted = Counted::default();
         self.since = Instant::now();
+        self.boot();
+    }
+
+    fn boot(&mut self) {
+        self.boots += 1;
+        self.take_seed();
     }
 }
 
@@ -139,6 +163,11 @@ impl Machine {
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct State {
     pub machines: BTreeMap<i64, Machine>,
+    #[serde(default)]
+    pub snapshots: BTreeMap<i64, Snap>,
+    /// No guest has an agent, whatever its machine says.
+    #[serde(default)]
+    pub mute: bool,
     starts: u64,
 }
 
@@ -152,12 +181,14 @@ impl State {
     }
 
     pub fn ensure_machine(&mut self, spec: &MachineSpec, keep: bool) -> Result<(), DriverError> {
-        let machine = self.machines.get_mut(&spec.id.0).filter(|it| it.disk_gib.is_some());
+        let machine = self.machines.get_mut(&spec.id.0).filter(|it| it.disk.is_some());
         let machine = machine.ok_or_else(|| DriverError::Gone(format!("server {} has no disk", spec.id)))?;
         machine.made = true;
         machine.hostname = spec.seed.hostname.as_str().into();
         machine.memory_mib = spec.memory_mib;
-        machine.secrets = spec.seed.root_password.is_some();
+        machine.secrets = spec.seed.root_password.is_some() || spec.seed.password_change.is_some();
+        machine.instance = spec.seed.instance_id.as_str().into();
+        machine.change = spec.seed.password_change.clone().map(Box::new);
         machine.spec = keep.then(|| Box::new(spec.clone()));
         Ok(())
     }
@@ -190,7 +221,7 @@ impl State {
         match how {
             // The reset button: the guest boots anew within the same epoch, counters go on.
             Stop::Force if machine.running => {
-                machine.boots += 1;
+                machine.boot();
                 Ok(())
             }
             Stop::Force | Stop::Graceful { .. } => {
@@ -201,7 +232,7 @@ impl State {
     }
 }
 
-fn gone(id: ServerId) -> DriverError {
+pub(super) fn gone(id: ServerId) -> DriverError {
     DriverError::Gone(format!("there is no server {id} on this node"))
 }
 
@@ -220,6 +251,8 @@ pub struct SimulatedMachine {
     pub boots: u32,
     /// Whether its seed still holds a password.
     pub secrets: bool,
+    /// The operations that have a disk beside its own: staged, or kept aside.
+    pub stages: Vec<OperationId>,
     /// What it was last asked to be; `None` where the driver keeps no specifications.
     pub spec: Option<MachineSpec>,
 }
@@ -325,9 +358,15 @@ impl World {
         self.alter(id, |machine| machine.deaf = deaf);
     }
 
-    /// What [`Driver::setup_status`](crate::Driver::setup_status) says while the machine runs; `Done` at first.
+    /// What [`Driver::setup_status`](crate::Driver::setup_status) says while the machine runs; `Done` at first. The
+    /// guest uses its seed when it is `Done`.
     pub fn set_setup(&self, id: ServerId, setup: SetupStatus) {
-        self.alter(id, |machine| machine.setup = setup);
+        self.alter(id, |machine| {
+            machine.setup = setup;
+            if machine.running {
+                machine.take_seed();
+            }
+        });
     }
 
     /// Adds to a machine's counters, for tests that need exact figures: processor time, bytes, forged frames.
@@ -344,7 +383,7 @@ impl World {
     /// A machine that no control plane knows: an orphan for the reconciler to find.
     pub fn plant(&self, spec: &MachineSpec) {
         let planted = self.change(|state| {
-            state.machines.entry(spec.id.0).or_default().disk_gib = Some(spec.disk_gib);
+            state.ensure_disk(spec)?;
             state.ensure_machine(spec, true)
         });
         if let Err(error) = planted {
@@ -388,22 +427,34 @@ impl World {
         verb: Verb,
         latency: &LatencyProfile,
     ) -> Result<Option<DriverError>, DriverError> {
-        let nth = self.0.calls[verb as usize].fetch_add(1, Ordering::Relaxed);
-        let mut hanging = self.0.hanging.subscribe();
-        // The sender lives in this world, so the wait cannot end with an error.
-        let _ = hanging.wait_for(|mask| mask & (1 << verb as u32) == 0).await;
-        let wait = latency.draw(verb, nth) + locked(&self.0.slow)[verb as usize];
-        if !wait.is_zero() {
-            tokio::time::sleep(wait).await;
-        }
+        let nth = self.count(verb);
+        self.released(verb).await;
+        pause(self.latency(verb, nth, latency)).await;
         match self.take_fault(verb) {
-            Some(fault) if fault.after_effect => Ok(Some(fault.error(verb))),
+            Some(fault) if fault.at == Moment::After => Ok(Some(fault.error(verb))),
             Some(fault) => Err(fault.error(verb)),
             None => Ok(None),
         }
     }
 
-    fn take_fault(&self, verb: Verb) -> Option<FailWith> {
+    /// Counts a call and says how many there were before it.
+    pub(super) fn count(&self, verb: Verb) -> u64 {
+        self.0.calls[verb as usize].fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Returns when `verb` does not hang.
+    pub(super) async fn released(&self, verb: Verb) {
+        let mut hanging = self.0.hanging.subscribe();
+        // The sender lives in this world, so the wait cannot end with an error.
+        let _ = hanging.wait_for(|mask| mask & (1 << verb as u32) == 0).await;
+    }
+
+    /// How long the `nth` call of `verb` takes.
+    pub(super) fn latency(&self, verb: Verb, nth: u64, latency: &LatencyProfile) -> Duration {
+        latency.draw(verb, nth) + locked(&self.0.slow)[verb as usize]
+    }
+
+    pub(super) fn take_fault(&self, verb: Verb) -> Option<FailWith> {
         let mut faults = locked(&self.0.faults);
         let queue = &mut faults[verb as usize];
         queue.retain(|fault| fault.times > 0);
@@ -445,7 +496,7 @@ impl World {
     }
 
     /// Changes one machine behind the driver's back; nothing happens if it is not there.
-    fn alter(&self, id: ServerId, act: impl FnOnce(&mut Machine)) {
+    pub(super) fn alter(&self, id: ServerId, act: impl FnOnce(&mut Machine)) {
         let altered = self.change(|state| state.get_mut(id).map(act));
         if let Err(error) = altered {
             tracing::debug!(server.id = id.0, %error, "nothing to alter in the simulated world");
@@ -464,11 +515,19 @@ fn seen(id: i64, machine: &Machine) -> SimulatedMachine {
     SimulatedMachine {
         id: ServerId(id),
         observed: machine.observed(),
-        disk_gib: machine.disk_gib,
+        disk_gib: machine.disk.as_ref().map(|disk| disk.gib),
         made: machine.made,
         boots: machine.boots,
         secrets: machine.secrets,
+        stages: machine.stages.keys().copied().map(OperationId).collect(),
         spec: machine.spec.as_deref().cloned(),
+    }
+}
+
+/// Sleeps, but not for nothing, which would still give way to other tasks.
+pub(super) async fn pause(span: Duration) {
+    if !span.is_zero() {
+        tokio::time::sleep(span).await;
     }
 }
 
