@@ -39,6 +39,8 @@ ids! {
     SnapshotId,
     /// A monthly bill.
     InvoiceId,
+    /// One entry in an account's book.
+    TransactionId,
     /// One durable change: an event in Cloude, a task in Cloud at Cost.
     OperationId,
 }

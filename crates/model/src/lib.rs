@@ -8,17 +8,22 @@ pub mod address;
 pub mod catalog;
 pub mod error;
 pub mod id;
+pub mod invoice;
+pub mod ledger;
 pub mod money;
 pub mod name;
 pub mod operation;
 pub mod server;
 pub mod snapshot;
 pub mod ssh_key;
+pub mod tag;
 pub mod timestamp;
+pub mod traffic;
 
 pub use error::{Error, Result};
 pub use id::{
     AccountId, ImageId, InvoiceId, NodeId, OperationId, PackageId, RegionId, ServerId, SnapshotId, SshKeyId,
+    TransactionId,
 };
 pub use money::Micros;
 pub use timestamp::Timestamp;

@@ -4,6 +4,7 @@ use crate::{Error, Result, SshKeyId, Timestamp};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use md5::{Digest, Md5};
+use sha2::Sha256;
 
 /// A public key of an account.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +19,29 @@ pub struct SshKey {
     pub fingerprint: String,
     /// When it was added.
     pub created_at: Timestamp,
+}
+
+impl SshKey {
+    /// Whether this is a fingerprint of the key in one of the forms that OpenSSH shows: MD5 in hexadecimal, in any
+    /// case, with or without `MD5:` and colons; or `SHA256:` and Base64.
+    pub fn has_fingerprint(&self, text: &str) -> bool {
+        let text = text.trim();
+        if let Some((kind, digest)) = text.split_once(':')
+            && kind.eq_ignore_ascii_case("SHA256")
+        {
+            return self.sha256().is_some_and(|own| own == digest.trim_end_matches('='));
+        }
+        let hexadecimal = |text: &str| text.to_ascii_lowercase().replace(':', "");
+        let digest = hexadecimal(text);
+        digest.strip_prefix("md5").unwrap_or(&digest) == hexadecimal(&self.fingerprint)
+    }
+
+    /// SHA-256 over the key's bytes in Base64 without padding.
+    fn sha256(&self) -> Option<String> {
+        let encoded = self.public_key.split(' ').nth(1)?;
+        let blob = STANDARD.decode(encoded).or_else(|_| STANDARD_NO_PAD.decode(encoded)).ok()?;
+        Some(STANDARD_NO_PAD.encode(Sha256::digest(&blob)))
+    }
 }
 
 /// A public key that was parsed and checked.
@@ -185,6 +209,37 @@ mod tests {
         ] {
             let error = parse(junk).unwrap_err();
             assert!(error.public.contains("public_key"), "{}", error.public);
+        }
+    }
+
+    #[test]
+    fn a_key_is_known_by_every_fingerprint_that_openssh_shows() {
+        let parsed = parse(ED25519).unwrap();
+        let key = SshKey {
+            id: SshKeyId(1),
+            name: "laptop".into(),
+            public_key: parsed.line,
+            fingerprint: parsed.fingerprint.clone(),
+            created_at: Timestamp::default(),
+        };
+        let md5 = parsed.fingerprint;
+        let plain = md5.replace(':', "");
+        let sha256 = "SHA256:+DiY3wvvV6TuJJhbpZisF/zLDA0zPMSvHdkr4UvCOqU";
+        for known in [
+            md5.clone(),
+            md5.to_uppercase(),
+            format!("MD5:{md5}"),
+            format!("md5:{md5}"),
+            format!(" {md5} "),
+            plain,
+            sha256.to_owned(),
+            format!("{sha256}="),
+        ] {
+            assert!(key.has_fingerprint(&known), "{known}");
+        }
+        let upside_down: String = md5.chars().rev().collect();
+        for other in ["", "MD5:", "SHA256:", "laptop", &md5[1..], &upside_down, &sha256.to_lowercase()] {
+            assert!(!key.has_fingerprint(other), "{other}");
         }
     }
 

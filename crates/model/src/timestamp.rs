@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
-use time::{OffsetDateTime, format_description::BorrowedFormatItem, macros::format_description};
+use time::{
+    OffsetDateTime, PrimitiveDateTime, format_description::BorrowedFormatItem, macros::format_description,
+};
 
 const WIRE: &[BorrowedFormatItem<'static>] =
     format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]Z");
@@ -31,6 +33,12 @@ impl Timestamp {
             .unwrap_or_default()
     }
 
+    /// The reverse of [`Timestamp::wire`].
+    pub fn from_wire(text: &str) -> Option<Self> {
+        let time = PrimitiveDateTime::parse(text, WIRE).ok()?;
+        Some(Self::from_unix_seconds(time.assume_utc().unix_timestamp()))
+    }
+
     /// This instant moved into the future.
     #[must_use]
     pub fn plus(self, span: Duration) -> Self {
@@ -55,7 +63,14 @@ mod tests {
 
     #[test]
     fn the_wire_form_is_the_documents() {
-        assert_eq!(Timestamp::from_unix_seconds(1_515_064_474).wire(), "2018-01-04T11:14:34Z");
+        let documented = Timestamp::from_unix_seconds(1_515_064_474);
+        assert_eq!(documented.wire(), "2018-01-04T11:14:34Z");
+        assert_eq!(Timestamp::from_wire("2018-01-04T11:14:34Z"), Some(documented));
+        for other in
+            ["", "2018-01-04", "2018-01-04 11:14:34", "2018-13-04T11:14:34Z", "2018-01-04T11:14:34+01:00"]
+        {
+            assert_eq!(Timestamp::from_wire(other), None, "{other}");
+        }
     }
 
     #[test]
