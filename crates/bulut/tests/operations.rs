@@ -185,6 +185,21 @@ async fn a_machine_that_changes_by_itself_is_shown_as_it_is() {
 }
 
 #[tokio::test]
+async fn a_machine_that_cannot_be_looked_at_is_left_as_it_was_and_hides_no_other() {
+    let cloud = TestCloud::new().await;
+    let alice = cloud.customer("alice").await;
+    let veiled = alice.running_server("veiled").await;
+    let off = alice.running_server("off").await;
+    cloud.world().set_reachable(ServerId(veiled), false);
+    cloud.world().guest_powers_off(ServerId(off));
+    cloud.reconcile().await;
+    let states: Vec<_> =
+        alice.servers().await.iter().map(|it| (it["id"].clone(), it["state"].clone())).collect();
+    assert!(states.contains(&(veiled.into(), "Running".into())), "{states:?}");
+    assert!(states.contains(&(off.into(), "Stopped".into())), "{states:?}");
+}
+
+#[tokio::test]
 async fn a_machine_that_outlives_its_server_is_removed_and_an_unknown_one_is_not() {
     let cloud = TestCloud::new().await;
     let alice = cloud.customer("alice").await;

@@ -192,8 +192,9 @@ pub trait Driver: Send + Sync + 'static {
     /// Looks at one machine.
     async fn observe(&self, id: ServerId) -> Result<Observed, DriverError>;
 
-    /// Looks at all machines that the node knows, whatever the control plane thinks.
-    async fn observe_all(&self) -> Result<Vec<(ServerId, Observed)>, DriverError>;
+    /// Looks at all machines that the node knows, whatever the control plane thinks. One that cannot be looked at
+    /// stands in the list with its own error: nothing is known of it, and it must not pass for absent.
+    async fn observe_all(&self) -> Result<Vec<(ServerId, Result<Observed, DriverError>)>, DriverError>;
 
     /// Hints about machines that changed by themselves (a guest powered off, a process died).
     fn watch(&self) -> broadcast::Receiver<Hint>;

@@ -162,6 +162,24 @@ async fn faults_come_in_order_as_often_as_asked_and_before_or_after_the_effect()
 }
 
 #[tokio::test]
+async fn a_machine_that_cannot_be_looked_at_hides_no_other_and_is_not_absent() {
+    let driver = Simulated::new(SimulatedConfig::default());
+    for id in [1, 2] {
+        started(&driver, ServerId(id)).await;
+    }
+    driver.world().set_reachable(ServerId(1), false);
+    assert!(matches!(driver.observe(ServerId(1)).await, Err(DriverError::Unreachable(_))));
+    let all = driver.observe_all().await.unwrap();
+    assert!(
+        matches!(&all[..], [(ServerId(1), Err(DriverError::Unreachable(_))), (ServerId(2), Ok(Observed::Present(it)))]
+            if it.power == Power::Running),
+        "{all:?}"
+    );
+    driver.world().set_reachable(ServerId(1), true);
+    assert!(driver.observe_all().await.unwrap().iter().all(|(_, it)| it.is_ok()));
+}
+
+#[tokio::test]
 async fn a_verb_hangs_until_released() {
     let driver = Simulated::new(SimulatedConfig::default());
     started(&driver, ServerId(1)).await;

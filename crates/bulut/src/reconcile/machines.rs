@@ -65,9 +65,17 @@ pub async fn look(app: &App, node: NodeId, driver: &Arc<dyn Driver>) -> Result<(
     };
     // Read after the observation: an operation that began in between holds its server by now.
     let held: HashSet<ServerId> = operations::held_servers(app.store()).await?.into_iter().collect();
-    let mut seen: HashMap<ServerId, Observed> = seen.into_iter().collect();
+    let mut seen: HashMap<ServerId, _> = seen.into_iter().collect();
     for server in rows {
-        let observed = seen.remove(&server.id).unwrap_or(Observed::Absent);
+        let observed = match seen.remove(&server.id) {
+            Some(Ok(observed)) => observed,
+            Some(Err(error)) => {
+                // Nothing is known of it, so nothing is changed.
+                tracing::warn!(server.id = server.id.0, %error, "a machine cannot be looked at");
+                continue;
+            }
+            None => Observed::Absent,
+        };
         if server.phase == Phase::Ready && !held.contains(&server.id) {
             mend(app, &server, &observed).await?;
         }

@@ -185,7 +185,10 @@ pub async fn all_machines_are_observed_and_no_others(subject: &dyn Subject, id: 
     for id in [ids[0], ids[1], ids[3]] {
         expected.push((id, driver.observe(id).await.when("observe")?));
     }
-    let mut all = driver.observe_all().await.when("observe_all")?;
+    let mut all = Vec::new();
+    for (id, observed) in driver.observe_all().await.when("observe_all")? {
+        all.push((id, observed.when("observe_all")?));
+    }
     all.sort_by_key(|it| it.0);
     demand(all == expected, || format!("expected {expected:?}, it lists {all:?}"))?;
     for id in ids {

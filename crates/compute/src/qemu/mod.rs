@@ -169,11 +169,11 @@ impl Driver for QemuDriver {
         }
     }
 
-    async fn observe_all(&self) -> Result<Vec<(ServerId, Observed)>, DriverError> {
+    async fn observe_all(&self) -> Result<Vec<(ServerId, Result<Observed, DriverError>)>, DriverError> {
         let mut all = Vec::new();
         for id in list(&self.node)? {
-            match self.observe(id).await? {
-                Observed::Absent => {}
+            match self.observe(id).await {
+                Ok(Observed::Absent) => {}
                 observed => all.push((id, observed)),
             }
         }

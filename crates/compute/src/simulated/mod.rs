@@ -183,12 +183,12 @@ impl Driver for Simulated {
 
     async fn observe(&self, id: ServerId) -> Result<Observed, DriverError> {
         self.look(Verb::Observe, |state| {
-            Ok(state.machines.get(&id.0).map_or(Observed::Absent, |machine| machine.observed()))
+            state.machines.get(&id.0).map_or(Ok(Observed::Absent), |machine| machine.observed())
         })
         .await
     }
 
-    async fn observe_all(&self) -> Result<Vec<(ServerId, Observed)>, DriverError> {
+    async fn observe_all(&self) -> Result<Vec<(ServerId, Result<Observed, DriverError>)>, DriverError> {
         self.look(Verb::ObserveAll, |state| {
             Ok(state.machines.iter().map(|(id, machine)| (ServerId(*id), machine.observed())).collect())
         })

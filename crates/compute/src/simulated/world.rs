@@ -51,6 +51,8 @@ pub(super) struct Machine {
     pub deaf: bool,
     /// Has no agent.
     pub mute: bool,
+    /// Cannot be looked at.
+    pub veiled: bool,
     /// The instance that its seed is of.
     pub instance: Box<str>,
     /// The new password that its seed brings.
@@ -89,6 +91,7 @@ impl Default for Machine {
             setup: SetupStatus::Done,
             deaf: false,
             mute: false,
+            veiled: false,
             instance: Box::default(),
             change: None,
             said: Vec::new(),
@@ -100,9 +103,16 @@ impl Default for Machine {
 }
 
 impl Machine {
-    pub fn observed(&self) -> Observed {
+    pub fn observed(&self) -> Result<Observed, DriverError> {
+        if self.veiled {
+            return Err(DriverError::Unreachable("the machine cannot be looked at".into()));
+        }
+        Ok(Observed::Present(self.present()))
+    }
+
+    fn present(&self) -> Present {
         let power = if self.running { Power::Running } else { Power::Stopped };
-        Observed::Present(Present { power, reason: self.reason.to_string(), epoch: self.epoch_text() })
+        Present { power, reason: self.reason.to_string(), epoch: self.epoch_text() }
     }
 
     fn epoch_text(&self) -> String {
@@ -358,6 +368,11 @@ impl World {
         self.alter(id, |machine| machine.deaf = deaf);
     }
 
+    /// From now on the machine can(not) be looked at, while all others can.
+    pub fn set_reachable(&self, id: ServerId, reachable: bool) {
+        self.alter(id, |machine| machine.veiled = !reachable);
+    }
+
     /// What [`Driver::setup_status`](crate::Driver::setup_status) says while the machine runs; `Done` at first. The
     /// guest uses its seed when it is `Done`.
     pub fn set_setup(&self, id: ServerId, setup: SetupStatus) {
@@ -514,7 +529,7 @@ impl World {
 fn seen(id: i64, machine: &Machine) -> SimulatedMachine {
     SimulatedMachine {
         id: ServerId(id),
-        observed: machine.observed(),
+        observed: Observed::Present(machine.present()),
         disk_gib: machine.disk.as_ref().map(|disk| disk.gib),
         made: machine.made,
         boots: machine.boots,
