@@ -83,6 +83,14 @@ pub struct Config {
     #[config(env = "BULUT_ADDRESS_QUARANTINE_S", default = 60)]
     pub address_quarantine_s: u64,
 
+    /// Most snapshots that an account may have.
+    #[config(env = "BULUT_SNAPSHOTS_MAX", default = 100)]
+    pub snapshots_max: u64,
+
+    /// How long a guest without an agent may take to boot and confirm a new root password, seconds.
+    #[config(env = "BULUT_PASSWORD_LIMIT_S", default = 300)]
+    pub password_limit_s: u64,
+
     /// Operations that run at the same time.
     #[config(env = "BULUT_WORKERS", default = 8)]
     pub workers: usize,
@@ -197,6 +205,11 @@ impl Config {
     /// How long a guest may take to shut down.
     pub fn stop_limit(&self) -> Duration {
         Duration::from_secs(self.stop_limit_s)
+    }
+
+    /// How long a guest without an agent may take to confirm a new password.
+    pub fn password_limit(&self) -> Duration {
+        Duration::from_secs(self.password_limit_s)
     }
 
     /// How long an operation is held without renewing.

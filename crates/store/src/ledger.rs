@@ -1,7 +1,8 @@
 //! The ledger: append-only double entry in micro-units. Balance is the sum of a customer's entries.
 
-use crate::session::{Failure, Session};
-use bulut_model::{AccountId, Error, Micros, Result, Timestamp};
+use crate::session::{Failure, Row, Session};
+use bulut_model::ledger::Transaction;
+use bulut_model::{AccountId, Error, Micros, Result, Timestamp, TransactionId};
 
 /// One side of a posting.
 #[derive(Debug, Clone)]
@@ -73,6 +74,42 @@ pub async fn balance(s: &impl Session, account: AccountId) -> Result<Micros> {
         )
         .await?;
     Ok(Micros(row.map(|row| row.int("balance")).transpose()?.unwrap_or(0)))
+}
+
+fn transaction(row: &Row) -> Result<Transaction, Failure> {
+    Ok(Transaction {
+        id: TransactionId(row.int("id")?),
+        kind: row.text("kind")?,
+        amount: Micros(row.int("amount_micros")?),
+        balance_after: Micros(row.int("balance_after_micros")?),
+        description: row.text("description")?,
+        reference: row.text("reference")?,
+        created_at: Timestamp(row.int("created_at")?),
+    })
+}
+
+/// The customer's entries, newest first, each with the balance right after it: those before `before` if it is given,
+/// at most `limit`.
+pub async fn list(
+    s: &impl Session,
+    account: AccountId,
+    before: Option<TransactionId>,
+    limit: i64,
+) -> Result<Vec<Transaction>> {
+    let rows = s
+        .all(
+            "SELECT * FROM (SELECT ledger_entry.id AS id, ledger_posting.kind AS kind, \
+             ledger_entry.amount_micros AS amount_micros, \
+             CAST(SUM(ledger_entry.amount_micros) OVER (ORDER BY ledger_entry.id) AS BIGINT) \
+             AS balance_after_micros, ledger_posting.description AS description, \
+             ledger_posting.reference AS reference, ledger_posting.created_at AS created_at \
+             FROM ledger_entry JOIN ledger_posting ON ledger_posting.id = ledger_entry.posting_id \
+             WHERE ledger_entry.account_id = $1 AND ledger_entry.book = 'customer') AS entries \
+             WHERE id < $2 ORDER BY id DESC LIMIT $3",
+            vec![account.0.into(), before.map_or(i64::MAX, |id| id.0).into(), limit.into()],
+        )
+        .await?;
+    Ok(rows.iter().map(transaction).collect::<Result<_, _>>()?)
 }
 
 /// Postings whose entries do not add up to zero; a sound ledger has none.

@@ -7,7 +7,9 @@
 pub mod accounts;
 pub mod addresses;
 pub mod forks;
+pub mod idempotency;
 pub mod images;
+pub mod invoices;
 pub mod ledger;
 pub mod migrations;
 pub mod nodes;
@@ -19,7 +21,9 @@ pub mod session;
 pub mod sessions;
 pub mod settings;
 pub mod signing_keys;
+pub mod snapshots;
 pub mod ssh_keys;
 pub mod tags;
+pub mod traffic;
 
 pub use session::{Session, Store, Tx};

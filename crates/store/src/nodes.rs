@@ -33,6 +33,28 @@ pub struct Size {
     pub disk_gib: i64,
 }
 
+impl Size {
+    /// The larger of both, each by itself.
+    #[must_use]
+    pub fn max(self, other: Self) -> Self {
+        Self {
+            cpu: self.cpu.max(other.cpu),
+            memory_mib: self.memory_mib.max(other.memory_mib),
+            disk_gib: self.disk_gib.max(other.disk_gib),
+        }
+    }
+
+    /// What this one has more than the other, each by itself.
+    #[must_use]
+    pub fn less(self, other: Self) -> Self {
+        Self {
+            cpu: self.cpu - other.cpu,
+            memory_mib: self.memory_mib - other.memory_mib,
+            disk_gib: self.disk_gib - other.disk_gib,
+        }
+    }
+}
+
 const COLUMNS: &str = "id, region_id, name, driver, state, cpu_capacity, memory_mib_capacity, \
                        disk_gib_capacity, cpu_reserved, memory_mib_reserved, disk_gib_reserved";
 
@@ -108,6 +130,21 @@ pub async fn reserve(s: &impl Session, region: RegionId, size: Size) -> Result<O
         )
         .await?;
     Ok(row.map(|row| row.int("id")).transpose()?.map(NodeId))
+}
+
+/// Reserves room on this very node, whatever its state: for what is there already and grows, or has to be where
+/// its snapshot is. False when it has not enough.
+pub async fn reserve_on(s: &impl Session, id: NodeId, size: Size) -> Result<bool> {
+    let reserved = s
+        .execute(
+            "UPDATE node SET cpu_reserved = cpu_reserved + $2, memory_mib_reserved = memory_mib_reserved + $3, \
+             disk_gib_reserved = disk_gib_reserved + $4 WHERE id = $1 \
+             AND cpu_reserved + $2 <= cpu_capacity AND memory_mib_reserved + $3 <= memory_mib_capacity \
+             AND disk_gib_reserved + $4 <= disk_gib_capacity",
+            vec![id.0.into(), size.cpu.into(), size.memory_mib.into(), size.disk_gib.into()],
+        )
+        .await?;
+    Ok(reserved > 0)
 }
 
 /// Gives room back. Called once per server, under its `reserved` flag.

@@ -45,6 +45,29 @@ pub struct New {
     pub sealed_password: Option<String>,
     /// Base64 of the customer's user-data.
     pub user_data: Option<String>,
+    /// The cloud-config of the application that the image is.
+    pub recipe: Option<String>,
+    /// Its disk begins as a copy of another server's.
+    pub fresh_identity: bool,
+}
+
+/// What a server's disk is, when it gets another one.
+#[derive(Debug, Clone)]
+pub struct NewDisk {
+    /// The image that it began with.
+    pub image: ImageId,
+    /// That image's files.
+    pub image_files: ImageFiles,
+    /// cloud-init's instance id.
+    pub instance_id: String,
+    /// The cloud-config of the application that the image is.
+    pub recipe: Option<String>,
+    /// It is a copy of another server's.
+    pub fresh_identity: bool,
+    /// Root's password on it, sealed for this server.
+    pub sealed_password: Option<String>,
+    /// Whether the seed on the node holds the password.
+    pub seed_secret: bool,
 }
 
 /// What only operations need to know of a server.
@@ -60,6 +83,10 @@ pub struct Details {
     pub sealed_password: Option<String>,
     /// Base64 of the customer's user-data.
     pub user_data: Option<String>,
+    /// The cloud-config of the application that the image is.
+    pub recipe: Option<String>,
+    /// Its disk began as a copy of another server's.
+    pub fresh_identity: bool,
     /// Whether the seed on the node still holds the password.
     pub seed_secret: bool,
 }
@@ -139,8 +166,9 @@ pub async fn insert(s: &impl Session, new: &New, now: Timestamp) -> Result<Serve
         .one(
             "INSERT INTO server (account_id, region_id, node_id, package_id, image_id, name, hostname, cpu, \
              memory_mib, disk_gib, traffic_tb, phase, power, instance_id, ssh_keys, sealed_password, \
-             user_data, image_files, seed_secret, reserved, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, \
-             $9, $10, $11, 'building', 'stopped', $12, $13, $14, $15, $17, 1, 1, $16) RETURNING id",
+             user_data, image_files, recipe, fresh_identity, seed_secret, reserved, created_at) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 'building', 'stopped', $12, $13, $14, $15, \
+             $17, $18, $19, 1, 1, $16) RETURNING id",
             vec![
                 new.account.0.into(),
                 new.region.0.into(),
@@ -159,6 +187,8 @@ pub async fn insert(s: &impl Session, new: &New, now: Timestamp) -> Result<Serve
                 new.user_data.clone().into(),
                 now.0.into(),
                 to_json(&new.image_files)?.into(),
+                new.recipe.clone().into(),
+                i64::from(new.fresh_identity).into(),
             ],
         )
         .await?;
@@ -249,7 +279,8 @@ pub async fn find_owned(s: &impl Session, account: AccountId, id: ServerId) -> R
 pub async fn details(s: &impl Session, id: ServerId) -> Result<Details> {
     let row = s
         .one(
-            "SELECT instance_id, image_files, ssh_keys, sealed_password, user_data, seed_secret FROM server WHERE id = $1",
+            "SELECT instance_id, image_files, ssh_keys, sealed_password, user_data, recipe, fresh_identity, \
+             seed_secret FROM server WHERE id = $1",
             vec![id.0.into()],
         )
         .await?;
@@ -260,8 +291,16 @@ pub async fn details(s: &impl Session, id: ServerId) -> Result<Details> {
         ssh_keys: row.json("ssh_keys")?,
         sealed_password: row.opt_text("sealed_password")?,
         user_data: row.opt_text("user_data")?,
+        recipe: row.opt_text("recipe")?,
+        fresh_identity: row.flag("fresh_identity")?,
         seed_secret: row.flag("seed_secret")?,
     })
+}
+
+/// Whether the account has, or had, this server.
+pub async fn was_owned(s: &impl Session, account: AccountId, id: ServerId) -> Result<bool> {
+    let sql = "SELECT id FROM server WHERE id = $1 AND account_id = $2";
+    Ok(s.one(sql, vec![id.0.into(), account.0.into()]).await?.is_some())
 }
 
 /// The servers of a node that exist, for the reconciler: without tags and operations.
@@ -288,6 +327,50 @@ pub async fn list_with_seed_secret(s: &impl Session, node: NodeId) -> Result<Vec
 pub async fn set_seed_secret(s: &impl Session, id: ServerId, holds: bool) -> Result<()> {
     s.execute("UPDATE server SET seed_secret = $2 WHERE id = $1", vec![id.0.into(), i64::from(holds).into()])
         .await?;
+    Ok(())
+}
+
+/// The server has another disk.
+pub async fn set_disk(s: &impl Session, id: ServerId, disk: &NewDisk) -> Result<()> {
+    s.execute(
+        "UPDATE server SET image_id = $2, image_files = $3, instance_id = $4, recipe = $5, fresh_identity = $6, \
+         sealed_password = $7, seed_secret = $8 WHERE id = $1",
+        vec![
+            id.0.into(),
+            disk.image.0.into(),
+            to_json(&disk.image_files)?.into(),
+            disk.instance_id.clone().into(),
+            disk.recipe.clone().into(),
+            i64::from(disk.fresh_identity).into(),
+            disk.sealed_password.clone().into(),
+            i64::from(disk.seed_secret).into(),
+        ],
+    )
+    .await?;
+    Ok(())
+}
+
+/// The server has another size.
+pub async fn set_size(
+    s: &impl Session,
+    id: ServerId,
+    package: PackageId,
+    size: Size,
+    traffic_tb: u64,
+) -> Result<()> {
+    s.execute(
+        "UPDATE server SET package_id = $2, cpu = $3, memory_mib = $4, disk_gib = $5, traffic_tb = $6 \
+         WHERE id = $1",
+        vec![
+            id.0.into(),
+            package.0.into(),
+            size.cpu.into(),
+            size.memory_mib.into(),
+            size.disk_gib.into(),
+            signed(traffic_tb)?.into(),
+        ],
+    )
+    .await?;
     Ok(())
 }
 

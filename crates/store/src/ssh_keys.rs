@@ -59,3 +59,29 @@ pub async fn list(s: &impl Session, account: AccountId) -> Result<Vec<SshKey>> {
         .await?;
     Ok(rows.iter().map(ssh_key).collect::<Result<_, _>>()?)
 }
+
+/// Gives a key of the account another name.
+///
+/// Errors: `AlreadyExists` when another key of the account has it.
+pub async fn rename(s: &impl Session, account: AccountId, id: SshKeyId, name: &str) -> Result<()> {
+    let renamed = s
+        .execute(
+            "UPDATE ssh_key SET name = $3 WHERE id = $2 AND account_id = $1",
+            vec![account.0.into(), id.0.into(), name.into()],
+        )
+        .await;
+    match renamed {
+        Ok(_) => Ok(()),
+        Err(Failure::Unique) => {
+            Err(Error::exists(format!("The account has another SSH key named '{name}' already.")))
+        }
+        Err(other) => Err(other.into()),
+    }
+}
+
+/// Removes a key of the account; absent is fine. Servers that it was put on keep it.
+pub async fn remove(s: &impl Session, account: AccountId, id: SshKeyId) -> Result<()> {
+    s.execute("DELETE FROM ssh_key WHERE id = $2 AND account_id = $1", vec![account.0.into(), id.0.into()])
+        .await?;
+    Ok(())
+}

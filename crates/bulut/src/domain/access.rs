@@ -8,9 +8,25 @@ use bulut_model::{Error, Result};
 pub struct Caller {
     /// The account that acts.
     pub account: Account,
+    /// The name that the client gave to this request, so that it can repeat it without harm.
+    pub key: Option<IdempotencyKey>,
+}
+
+/// A client's name for one changing request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdempotencyKey {
+    /// As the client wrote it.
+    pub key: String,
+    /// What the request is: a digest of the call and its parameters.
+    pub fingerprint: String,
 }
 
 impl Caller {
+    /// The account, acting without a name for its request.
+    pub const fn new(account: Account) -> Self {
+        Self { account, key: None }
+    }
+
     /// May the caller change things of its own?
     ///
     /// Errors: `Forbidden` for a suspended account.

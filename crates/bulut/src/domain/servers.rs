@@ -1,255 +1,27 @@
-//! Servers: ordering, looking, power and the end. Each change is one transaction that writes the intent and
-//! its operation; nothing here waits for a machine.
+//! Servers: looking, power, changes and the end. Each change is one transaction that writes the intent and its
+//! operation; nothing here waits for a machine.
 
 use crate::app::App;
 use crate::clock::{random_bytes, random_password};
 use crate::domain::access::Caller;
-use crate::domain::ssh_keys;
-use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+use crate::domain::changes::{self, Begun, Change};
+use crate::domain::orders::{
+    PASSWORD_LENGTH, check_fits, find_image, find_package, new_instance_id, no_room, password_place,
+};
+use crate::domain::plans::{DiskPlan, NewPassword, NewSize, Plan, size_of};
+use crate::domain::snapshots;
 use bulut_compute::{Console, ConsoleStream, DriverError, SetupStatus};
-use bulut_model::address::{ServerIpv6, ipv6_for};
-use bulut_model::catalog::{Image, ImageFiles, Package, Region};
+use bulut_model::account::check_password;
+use bulut_model::catalog::Package;
 use bulut_model::error::Kind;
-use bulut_model::name::{check_hostname, check_name, excerpt, hostname_from};
 use bulut_model::operation::OperationKind;
-use bulut_model::server::{Minimum, Phase, Power, Server, USER_DATA_MAX, check_minimum};
-use bulut_model::{Error, OperationId, Result, ServerId};
-use bulut_store::nodes::Size;
-use bulut_store::{Tx, accounts, addresses, images, nodes, operations, packages, regions, servers, tags};
+use bulut_model::server::{Phase, Power, Server, SizeChange};
+use bulut_model::snapshot::check_disk;
+use bulut_model::{AccountId, Error, OperationId, Result, ServerId, SnapshotId};
+use bulut_store::operations::Subject;
+use bulut_store::{Session, accounts, images, nodes, operations, servers};
 use bytes::Bytes;
-use std::net::IpAddr;
-
-/// What a customer orders. Shapes only; the rules are checked by [`create`].
-#[derive(Debug, Clone, Default)]
-pub struct Order {
-    /// Free text, required.
-    pub name: String,
-    /// Slug, required.
-    pub region: String,
-    /// Slug, required.
-    pub package: String,
-    /// Slug, required.
-    pub image: String,
-    /// Host name; made from the name if absent.
-    pub hostname: Option<String>,
-    /// Fingerprints (MD5 with colons) or names of the account's keys.
-    pub ssh_keys: Vec<String>,
-    /// Base64 as it came.
-    pub user_data: Option<String>,
-    /// Tags.
-    pub tags: Vec<String>,
-}
-
-/// What an order answers.
-#[derive(Debug, Clone, Copy)]
-pub struct Ordered {
-    /// The operation that makes the server.
-    pub operation: OperationId,
-    /// The server.
-    pub server: ServerId,
-}
-
-/// What was chosen for an order, checked.
-struct Choice {
-    region: Region,
-    package: Package,
-    image: Image,
-    files: ImageFiles,
-    hostname: Option<String>,
-    ssh_keys: Vec<String>,
-    user_data: Option<String>,
-}
-
-/// Length of a generated root password, characters.
-const PASSWORD_LENGTH: usize = 20;
-/// Most tags that an order may carry.
-const TAGS_MAX: usize = 32;
-
-/// Orders a server: room on a node, an address and the operation in one transaction, or nothing.
-///
-/// Errors: `Invalid` naming the parameter, `Forbidden`, `Capacity`.
-pub async fn create(app: &App, caller: &Caller, order: Order) -> Result<Ordered> {
-    caller.may_change()?;
-    let choice = choose(app, caller, &order).await?;
-    let tx = app.store().begin().await?;
-    let account = accounts::hold(&tx, caller.account.id).await?;
-    let now = app.clock().now();
-    let package = &choice.package;
-    let size = Size {
-        cpu: i64::from(package.cpu),
-        memory_mib: package.memory_mib.cast_signed(),
-        disk_gib: package.disk_gib.cast_signed(),
-    };
-    let node = nodes::reserve(&tx, choice.region.id, size).await?.ok_or_else(|| {
-        Error::new(
-            Kind::Capacity,
-            format!(
-                "The region {} has no room for the package {} at the moment; choose a smaller package or try later.",
-                choice.region.slug, package.slug
-            ),
-        )
-    })?;
-    let new = servers::New {
-        account: account.id,
-        region: choice.region.id,
-        node,
-        package: package.id,
-        image: choice.image.id,
-        name: order.name.clone(),
-        hostname: choice.hostname.clone().unwrap_or_default(),
-        cpu: package.cpu,
-        memory_mib: package.memory_mib,
-        disk_gib: package.disk_gib,
-        traffic_tb: package.traffic_tb,
-        instance_id: format!("i-{}", URL_SAFE_NO_PAD.encode(random_bytes::<12>())),
-        image_files: choice.files.clone(),
-        ssh_keys: choice.ssh_keys.clone(),
-        sealed_password: None,
-        user_data: choice.user_data.clone(),
-    };
-    let server = servers::insert(&tx, &new, now).await?;
-    finish_identity(app, &tx, server, &choice, &order).await?;
-    for tag in &order.tags {
-        tags::ensure(&tx, server, tag, now).await?;
-    }
-    let kind = OperationKind::ServerCreate;
-    let operation = operations::insert(&tx, kind, account.id, server, node, "{}", now).await?;
-    tx.commit().await?;
-    app.work().notify_one();
-    tracing::info!(
-        server.id = server.0,
-        operation.id = operation.0,
-        account.id = account.id.0,
-        node.id = node.0,
-        "server ordered"
-    );
-    Ok(Ordered { operation, server })
-}
-
-/// What depends on the new server's id: its addresses, its host name, its sealed password.
-async fn finish_identity(app: &App, tx: &Tx, server: ServerId, choice: &Choice, order: &Order) -> Result<()> {
-    let now = app.clock().now();
-    let quarantine = app.config().address_quarantine();
-    if addresses::take_ipv4(tx, choice.region.id, server, now, quarantine).await?.is_none() {
-        return Err(Error::new(
-            Kind::Capacity,
-            format!("The region {} has no free IPv4 address at the moment; try later.", choice.region.slug),
-        ));
-    }
-    if let Some(pool) = addresses::pools(tx, choice.region.id, 6).await?.first()
-        && let (IpAddr::V6(prefix), IpAddr::V6(gateway)) = (pool.network, pool.gateway)
-    {
-        let ipv6 = ServerIpv6 { address: ipv6_for(prefix, server), prefix: 128, gateway };
-        servers::set_ipv6(tx, server, &ipv6).await?;
-    }
-    if choice.hostname.is_none() {
-        let hostname = hostname_from(&order.name, &format!("server-{server}"));
-        servers::set_hostname(tx, server, &hostname).await?;
-    }
-    let password = zeroize::Zeroizing::new(random_password(PASSWORD_LENGTH));
-    let sealed = app.vault().seal(&password_place(server), password.as_bytes())?;
-    servers::set_sealed_password(tx, server, &sealed).await
-}
-
-/// The place that a server's root password is sealed for.
-pub fn password_place(server: ServerId) -> String {
-    format!("server/{server}/password")
-}
-
-/// Checks an order and finds what it names.
-async fn choose(app: &App, caller: &Caller, order: &Order) -> Result<Choice> {
-    check_name("name", &order.name)?;
-    if let Some(hostname) = &order.hostname {
-        check_hostname("hostname", hostname)?;
-    }
-    check_tags(&order.tags)?;
-    let region = regions::find(app.store(), &order.region).await?;
-    let region = region.ok_or_else(|| unknown("region", &order.region, "region/list"))?;
-    if !region.active {
-        return Err(Error::invalid(
-            "region",
-            format!(
-                "The region '{}' takes no new servers; region/list shows those with status true.",
-                region.slug
-            ),
-        ));
-    }
-    let package = packages::find(app.store(), &order.package).await?;
-    let package =
-        package.filter(|p| p.active).ok_or_else(|| unknown("package", &order.package, "package/list"))?;
-    let image = images::find(app.store(), &order.image).await?;
-    let (image, files) = image
-        .filter(|image| image.active)
-        .and_then(|image| image.files.clone().map(|files| (image, files)))
-        .ok_or_else(|| unknown("image", &order.image, "image/list"))?;
-    for (field, offered) in [("package", &package.regions), ("image", &image.regions)] {
-        if !offered.contains(&region.slug) {
-            return Err(Error::invalid(
-                field,
-                format!(
-                    "The {field} is not offered in the region '{}', only in: {}.",
-                    region.slug,
-                    offered.join(", ")
-                ),
-            ));
-        }
-    }
-    let needs = Minimum {
-        cpu: image.min_cpu,
-        memory_mib: image.min_memory_mib,
-        disk_gib: image.min_disk_gib.max(Some(files.virtual_bytes.div_ceil(1 << 30))),
-    };
-    check_minimum(&image.slug, needs, package.cpu, package.memory_mib, package.disk_gib)?;
-    let ssh_keys = ssh_keys::resolve(app, caller, &order.ssh_keys).await?;
-    let user_data = order.user_data.as_deref().map(check_user_data).transpose()?;
-    Ok(Choice { region, package, image, files, hostname: order.hostname.clone(), ssh_keys, user_data })
-}
-
-fn unknown(field: &str, slug: &str, list: &str) -> Error {
-    Error::invalid(
-        field,
-        format!("The {field} '{}' does not exist; {list} shows those that do.", excerpt(slug)),
-    )
-}
-
-fn check_tags(tags: &[String]) -> Result<()> {
-    if tags.len() > TAGS_MAX {
-        return Err(Error::invalid("tags", format!("The tags must be at most {TAGS_MAX}.")));
-    }
-    for tag in tags {
-        if tag.is_empty()
-            || tag.chars().count() > 64
-            || tag.chars().any(|c| c.is_control() || c.is_whitespace() || c == ',')
-        {
-            return Err(Error::invalid(
-                "tags",
-                "Each of the tags must have 1 to 64 characters, without blanks and commas.",
-            ));
-        }
-    }
-    Ok(())
-}
-
-/// Checks the customer's user-data and answers it in plain Base64.
-fn check_user_data(encoded: &str) -> Result<String> {
-    let compact: String = encoded.chars().filter(|c| !c.is_ascii_whitespace()).collect();
-    let decoded = STANDARD
-        .decode(&compact)
-        .or_else(|_| STANDARD_NO_PAD.decode(&compact))
-        .or_else(|_| URL_SAFE_NO_PAD.decode(compact.trim_end_matches('=')))
-        .map_err(|_| Error::invalid("user_data", "The user_data must be Base64."))?;
-    if decoded.len() > USER_DATA_MAX {
-        return Err(Error::invalid(
-            "user_data",
-            format!(
-                "The user_data must have at most {USER_DATA_MAX} bytes when decoded; this one has {}.",
-                decoded.len()
-            ),
-        ));
-    }
-    Ok(STANDARD.encode(decoded))
-}
+use serde::{Deserialize, Serialize};
 
 /// The account's servers that exist, oldest first.
 pub async fn list(app: &App, caller: &Caller) -> Result<Vec<Server>> {
@@ -263,49 +35,239 @@ pub async fn get(app: &App, caller: &Caller, id: ServerId) -> Result<Server> {
     servers::find_owned(app.store(), caller.account.id, id).await?.ok_or_else(|| not_found(id))
 }
 
+/// Checks that the account has this server, or had it once.
+///
+/// Errors: `NotFound`.
+pub async fn check_was_owned(app: &App, caller: &Caller, id: ServerId) -> Result<()> {
+    if servers::was_owned(app.store(), caller.account.id, id).await? { Ok(()) } else { Err(not_found(id)) }
+}
+
+/// A server that can be changed, in the transaction that changes it.
+///
+/// Errors: `NotFound`, also for somebody else's; `Conflict` while it is being made or removed.
+pub async fn find_ready(s: &impl Session, account: AccountId, id: ServerId) -> Result<Server> {
+    let server = servers::find_owned(s, account, id).await?.ok_or_else(|| not_found(id))?;
+    match server.phase {
+        Phase::Ready => Ok(server),
+        Phase::Building | Phase::Destroying | Phase::Destroyed => Err(Error::conflict(format!(
+            "Server {id} is being made or removed; wait until its event has ended (see event/list)."
+        ))),
+    }
+}
+
 fn not_found(id: ServerId) -> Error {
     Error::not_found(format!("There is no server with id {id}."))
 }
 
 /// Powers on. Asking for what is so succeeds and changes nothing.
 pub async fn start(app: &App, caller: &Caller, id: ServerId) -> Result<OperationId> {
-    order_change(app, caller, id, OperationKind::ServerStart).await
+    order_power(app, caller, id, OperationKind::ServerStart).await
 }
 
 /// Powers off: asks the guest first, pulls the plug after a time limit.
 pub async fn stop(app: &App, caller: &Caller, id: ServerId) -> Result<OperationId> {
-    order_change(app, caller, id, OperationKind::ServerStop).await
+    order_power(app, caller, id, OperationKind::ServerStop).await
 }
 
 /// Restarts the guest; a stopped server is started.
 pub async fn reboot(app: &App, caller: &Caller, id: ServerId) -> Result<OperationId> {
-    order_change(app, caller, id, OperationKind::ServerReboot).await
+    order_power(app, caller, id, OperationKind::ServerReboot).await
 }
 
-/// Ends a server for good.
+/// Ends a server for good. Its snapshots stay.
 pub async fn destroy(app: &App, caller: &Caller, id: ServerId) -> Result<OperationId> {
-    order_change(app, caller, id, OperationKind::ServerDestroy).await
+    order_power(app, caller, id, OperationKind::ServerDestroy).await
 }
 
-/// Queues one operation on a server of the caller, which holds the server until it ends.
-async fn order_change(app: &App, caller: &Caller, id: ServerId, kind: OperationKind) -> Result<OperationId> {
-    caller.may_change()?;
-    let tx = app.store().begin().await?;
-    let account = accounts::hold(&tx, caller.account.id).await?;
-    let server = servers::find_owned(&tx, account.id, id).await?.ok_or_else(|| not_found(id))?;
-    let now = app.clock().now();
-    let operation = operations::insert(&tx, kind, account.id, id, server.node, "{}", now).await?;
+/// Queues an operation without a plan on a server of the caller, which holds the server until it ends.
+async fn order_power(app: &App, caller: &Caller, id: ServerId, kind: OperationKind) -> Result<OperationId> {
+    let change = match Change::begin(app, caller).await? {
+        Begun::Again(answer) => return Ok(answer),
+        Begun::First(change) => change,
+    };
+    let account = change.account.id;
+    let server = servers::find_owned(&change.tx, account, id).await?.ok_or_else(|| not_found(id))?;
+    let operation = queue(&change, &server, kind, None, &Plan::default()).await?;
     match kind {
-        OperationKind::ServerDestroy => servers::set_phase(&tx, id, Phase::Destroying).await?,
+        OperationKind::ServerDestroy => servers::set_phase(&change.tx, id, Phase::Destroying).await?,
         OperationKind::ServerStop if server.power == Power::Running => {
-            servers::set_power(&tx, id, Power::Stopping).await?;
+            servers::set_power(&change.tx, id, Power::Stopping).await?;
         }
         _ => {}
     }
-    tx.commit().await?;
-    app.work().notify_one();
-    tracing::info!(server.id = id.0, operation.id = operation.0, kind = kind.as_str(), "operation ordered");
+    change.commit(operation).await
+}
+
+/// Queues an operation with its plan.
+async fn queue(
+    change: &Change,
+    server: &Server,
+    kind: OperationKind,
+    snapshot: Option<SnapshotId>,
+    plan: &Plan,
+) -> Result<OperationId> {
+    let subject = Subject { account: change.account.id, server: server.id, snapshot, node: server.node };
+    let operation = operations::insert(&change.tx, kind, subject, &plan.to_json()?, change.now).await?;
+    tracing::info!(
+        server.id = server.id.0,
+        operation.id = operation.0,
+        kind = kind.as_str(),
+        "operation ordered"
+    );
     Ok(operation)
+}
+
+/// What asking for a new password answers.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct PasswordOrdered {
+    /// The operation that sets it.
+    pub operation: OperationId,
+    /// The password.
+    pub password: String,
+}
+
+/// Gives root another password: the one that is named, or a new one.
+///
+/// Errors: `Invalid` for a password that is too short or too long or holds control characters.
+pub async fn change_password(
+    app: &App,
+    caller: &Caller,
+    id: ServerId,
+    wanted: Option<String>,
+) -> Result<PasswordOrdered> {
+    if let Some(wanted) = &wanted {
+        check_password(wanted)?;
+        if wanted.chars().any(char::is_control) {
+            return Err(Error::invalid("password", "The password must not hold control characters."));
+        }
+    }
+    let change = match Change::begin(app, caller).await? {
+        Begun::Again(answer) => return Ok(answer),
+        Begun::First(change) => change,
+    };
+    let server = find_ready(&change.tx, change.account.id, id).await?;
+    let password = wanted.unwrap_or_else(|| random_password(PASSWORD_LENGTH));
+    let sealed = app.vault().seal(&password_place(id), password.as_bytes())?;
+    let nonce = random_bytes::<8>().iter().map(|byte| format!("{byte:02x}")).collect();
+    let plan = Plan { password: Some(NewPassword { sealed, nonce }), ..Plan::of(&server) };
+    let operation = queue(&change, &server, OperationKind::ServerPassword, None, &plan).await?;
+    change.commit(PasswordOrdered { operation, password }).await
+}
+
+/// Gives the server a snapshot's disk. Its id, addresses and keys stay.
+///
+/// Errors: `NotFound` for server or snapshot; `Invalid` when the snapshot's disk is larger than the server's;
+/// `Conflict` while another operation holds the server or makes or removes the snapshot.
+pub async fn restore(app: &App, caller: &Caller, id: ServerId, snapshot: SnapshotId) -> Result<OperationId> {
+    let change = match Change::begin(app, caller).await? {
+        Begun::Again(answer) => return Ok(answer),
+        Begun::First(change) => change,
+    };
+    let account = change.account.id;
+    let server = find_ready(&change.tx, account, id).await?;
+    let snapshot = snapshots::find_ready(&change.tx, account, snapshot).await?;
+    if snapshot.node != server.node {
+        return Err(Error::invalid(
+            "snapshot_id",
+            format!("Snapshot {} is kept on another host than server {id} runs on.", snapshot.id),
+        ));
+    }
+    check_disk(snapshot.disk_gib, server.disk_gib)?;
+    let origin = bulut_store::snapshots::origin(&change.tx, snapshot.id).await?;
+    let details = servers::details(&change.tx, id).await?;
+    // The disk of this very server knows its instance and its password; another's gets what is this server's.
+    let own = snapshot.server == id;
+    let disk = DiskPlan {
+        image: origin.image,
+        image_files: origin.image_files,
+        instance_id: if own { origin.instance_id } else { new_instance_id() },
+        recipe: None,
+        fresh_identity: !own,
+        sealed_password: if own { origin.sealed_password } else { details.sealed_password.clone() },
+        // A guest that was never told its password has to be told now.
+        tells_password: !own || details.seed_secret,
+    };
+    let plan = Plan { disk: Some(disk), ..Plan::of(&server) };
+    let operation = queue(&change, &server, OperationKind::ServerRestore, Some(snapshot.id), &plan).await?;
+    change.commit(operation).await
+}
+
+/// Gives the server a new disk from an image. Its id, addresses, keys and password stay.
+///
+/// Errors: `NotFound` for the server; `Invalid` for an image that does not exist or does not fit.
+pub async fn reinstall(app: &App, caller: &Caller, id: ServerId, image: &str) -> Result<OperationId> {
+    if let Some(answer) = changes::again(app, caller).await? {
+        return Ok(answer);
+    }
+    let server = get(app, caller, id).await?;
+    let (image, files) = find_image(app, image, &server.region_slug).await?;
+    let change = match Change::begin(app, caller).await? {
+        Begun::Again(answer) => return Ok(answer),
+        Begun::First(change) => change,
+    };
+    let server = find_ready(&change.tx, change.account.id, id).await?;
+    check_fits(&image, &files, server.cpu, server.memory_mib, server.disk_gib)?;
+    let details = servers::details(&change.tx, id).await?;
+    let disk = DiskPlan {
+        image: image.id,
+        image_files: files,
+        instance_id: new_instance_id(),
+        recipe: image.recipe,
+        fresh_identity: false,
+        sealed_password: details.sealed_password,
+        tells_password: true,
+    };
+    let plan = Plan { disk: Some(disk), ..Plan::of(&server) };
+    let operation = queue(&change, &server, OperationKind::ServerReinstall, None, &plan).await?;
+    change.commit(operation).await
+}
+
+/// Gives the server another package.
+///
+/// Errors: `Invalid` for a package that does not exist, does not carry the server's image, would shrink the disk, is
+/// what the server has already, or goes the other way than `how` says; `Capacity`.
+pub async fn upgrade(
+    app: &App,
+    caller: &Caller,
+    id: ServerId,
+    package: &str,
+    how: SizeChange,
+) -> Result<OperationId> {
+    if let Some(answer) = changes::again(app, caller).await? {
+        return Ok(answer);
+    }
+    let server = get(app, caller, id).await?;
+    let package = find_package(app, package, &server.region_slug).await?;
+    let change = match Change::begin(app, caller).await? {
+        Begun::Again(answer) => return Ok(answer),
+        Begun::First(change) => change,
+    };
+    let server = find_ready(&change.tx, change.account.id, id).await?;
+    let disk_gib = how.disk(&server, &package)?;
+    check_carries(&change, &server, &package, disk_gib).await?;
+    let size = NewSize {
+        package: package.id,
+        cpu: package.cpu,
+        memory_mib: package.memory_mib,
+        disk_gib,
+        traffic_tb: package.traffic_tb,
+    };
+    // What it has stays reserved until it has the new size; only what it gets more is reserved now.
+    let has = size_of(&server);
+    let more = has.max(size.size()).less(has);
+    if !nodes::reserve_on(&change.tx, server.node, more).await? {
+        return Err(no_room(&package.slug));
+    }
+    let plan = Plan { size: Some(size), ..Plan::of(&server) };
+    let operation = queue(&change, &server, OperationKind::ServerUpgrade, None, &plan).await?;
+    change.commit(operation).await
+}
+
+/// Checks that the server's image runs with what the package gives.
+async fn check_carries(change: &Change, server: &Server, package: &Package, disk_gib: u64) -> Result<()> {
+    let image = images::get(&change.tx, server.image).await?;
+    let details = servers::details(&change.tx, server.id).await?;
+    check_fits(&image, &details.image_files, package.cpu, package.memory_mib, disk_gib)
 }
 
 /// Starts a server whose host restarted under it. Nobody asked, so nobody is refused: if an operation holds the
@@ -315,7 +277,8 @@ pub async fn boot_again(app: &App, server: &Server) -> Result<()> {
     accounts::hold(&tx, server.account).await?;
     let now = app.clock().now();
     let kind = OperationKind::ServerStart;
-    match operations::insert(&tx, kind, server.account, server.id, server.node, "{}", now).await {
+    let subject = Subject { account: server.account, server: server.id, snapshot: None, node: server.node };
+    match operations::insert(&tx, kind, subject, "{}", now).await {
         Ok(operation) => {
             tx.commit().await?;
             app.work().notify_one();

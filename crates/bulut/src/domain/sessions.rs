@@ -102,7 +102,7 @@ pub async fn authenticate(app: &App, bearer: &str) -> Result<Caller> {
     let claims = tokens::verify(app, bearer, Use::Access).await?;
     let account = callers::find(app, claims.id).await?;
     match account {
-        Some(account) if account.token_epoch == claims.epoch => Ok(Caller { account }),
+        Some(account) if account.token_epoch == claims.epoch => Ok(Caller::new(account)),
         _ => Err(Error::unauthenticated("The token is no longer valid; sign in again.")),
     }
 }

@@ -209,7 +209,12 @@ struct Walk<'a> {
 
 impl Walk<'_> {
     fn context(&self) -> Context {
-        Context { app: self.app.clone(), operation: self.claimed.operation.clone(), node: self.claimed.node }
+        Context {
+            app: self.app.clone(),
+            operation: self.claimed.operation.clone(),
+            node: self.claimed.node,
+            params: self.claimed.params.clone(),
+        }
     }
 
     async fn walk(&self) -> Result<(), Halt> {
@@ -235,7 +240,7 @@ impl Walk<'_> {
                     self.put_off(step.name, failures, &why).await?;
                     return Ok(false);
                 }
-                Err(error) if definition.on_failure == OnFailure::Insist => {
+                Err(error) if step.insists || definition.on_failure == OnFailure::Insist => {
                     let (StepError::Retry(why) | StepError::Fatal(_, why)) = error;
                     self.put_off(step.name, failures, &why).await?;
                     return Ok(false);
@@ -392,6 +397,11 @@ fn sentence(step: &str, public: &str) -> String {
         "start_machine" => "The machine could not be started",
         "stop_machine" => "The machine could not be stopped",
         "reboot_machine" => "The machine could not be restarted",
+        "grow_disk" => "The disk could not be made larger",
+        "stage_disk" => "The new disk could not be made",
+        "swap_disk" => "The new disk could not be put in its place",
+        "set_password" => "The password could not be changed",
+        "take_snapshot" => "The snapshot could not be taken",
         _ => "The operation failed",
     };
     format!("{doing}: {}", without_paths(public).trim_end_matches('.')) + "."

@@ -2,14 +2,17 @@
 
 use super::step::{BoxFuture, Context, StepError};
 use crate::app::App;
-use crate::domain::servers::password_place;
+use crate::domain::orders::password_place;
+use crate::domain::plans::Plan;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use bulut_compute::{Boot, Image, Ipv4, Ipv6, MachineSpec, Nic, Observed, Power as Seen, Secret, Seed};
+use bulut_compute::{
+    Boot, DriverError, Image, Ipv4, Ipv6, MachineSpec, Nic, Observed, Power as Seen, Secret, Seed, Stop,
+};
 use bulut_model::address::mac_for;
 use bulut_model::catalog::ImageFiles;
 use bulut_model::server::{Power, Server};
-use bulut_model::{Error, Result};
+use bulut_model::{Error, Result, ServerId};
 use bulut_store::{Session, addresses, servers, settings};
 use std::net::IpAddr;
 
@@ -24,42 +27,64 @@ pub async fn server(ctx: &Context) -> Result<Server> {
         .ok_or_else(|| Error::internal(format!("server {id} of operation {} has no row", ctx.operation.id)))
 }
 
-/// Everything that a driver needs to make this server's machine.
+/// Everything that a driver needs to make this operation's machine as it shall be.
 ///
 /// Errors: `Internal` when something that was reserved for it is not there.
-pub async fn spec(app: &App, server: &Server) -> Result<MachineSpec> {
+pub async fn spec(ctx: &Context) -> Result<MachineSpec> {
+    spec_of(ctx, &ctx.plan()?).await
+}
+
+/// The same, as the machine is without the operation's plan.
+pub async fn spec_before(ctx: &Context) -> Result<MachineSpec> {
+    spec_of(ctx, &Plan::default()).await
+}
+
+async fn spec_of(ctx: &Context, plan: &Plan) -> Result<MachineSpec> {
+    let (app, server) = (&ctx.app, server(ctx).await?);
     let id = server.id;
-    let details = servers::details(app.store(), id).await?;
+    let mut details = servers::details(app.store(), id).await?;
+    if let Some(disk) = &plan.disk {
+        details.instance_id.clone_from(&disk.instance_id);
+        details.image_files.clone_from(&disk.image_files);
+        details.sealed_password.clone_from(&disk.sealed_password);
+        details.recipe.clone_from(&disk.recipe);
+        details.fresh_identity = disk.fresh_identity;
+        details.seed_secret = disk.tells_password;
+    }
     let root_password = match &details.sealed_password {
-        Some(sealed) if details.seed_secret => {
-            let secret = app.vault().open_sealed(&password_place(id), sealed)?;
-            Some(Secret(String::from_utf8_lossy(&secret).into_owned()))
-        }
+        Some(sealed) if details.seed_secret => Some(password(app, id, sealed)?),
         _ => None,
     };
     let user_data = match &details.user_data {
         Some(encoded) => Some(STANDARD.decode(encoded).map_err(Error::internal)?),
         None => None,
     };
+    let size = plan.size;
     Ok(MachineSpec {
         id,
-        cpu: server.cpu,
-        memory_mib: server.memory_mib,
-        disk_gib: server.disk_gib,
+        cpu: size.map_or(server.cpu, |size| size.cpu),
+        memory_mib: size.map_or(server.memory_mib, |size| size.memory_mib),
+        disk_gib: size.map_or(server.disk_gib, |size| size.disk_gib),
         image: image(app, details.image_files),
-        snapshot: None,
-        nic: nic(app, server).await?,
+        snapshot: ctx.operation.snapshot,
+        nic: nic(app, &server).await?,
         seed: Seed {
             instance_id: details.instance_id,
             hostname: server.hostname.clone(),
             ssh_keys: details.ssh_keys,
             root_password,
             user_data,
-            recipe: None,
-            fresh_identity: false,
+            recipe: details.recipe,
+            fresh_identity: details.fresh_identity,
             password_change: None,
         },
     })
+}
+
+/// Opens a password that is sealed for this server.
+pub fn password(app: &App, id: ServerId, sealed: &str) -> Result<Secret> {
+    let secret = app.vault().open_sealed(&password_place(id), sealed)?;
+    Ok(Secret(String::from_utf8_lossy(&secret).into_owned()))
 }
 
 /// The files on the node, as they were when the disk was made.
@@ -110,12 +135,46 @@ async fn installation(app: &App) -> Result<u8> {
 
 /// A step: makes all that the machine needs to start, and remembers where its ssh is reached.
 pub fn ensure(ctx: &Context) -> BoxFuture<'_, Result<(), StepError>> {
+    Box::pin(async move { apply(ctx, &spec(ctx).await?).await })
+}
+
+/// Undoes [`ensure`]: the machine is set up as it was before the operation.
+pub fn ensure_before(ctx: &Context) -> BoxFuture<'_, Result<(), StepError>> {
+    Box::pin(async move { apply(ctx, &spec_before(ctx).await?).await })
+}
+
+/// Sets the machine up, and remembers where its ssh is reached.
+pub async fn apply(ctx: &Context, spec: &MachineSpec) -> Result<(), StepError> {
+    let applied = ctx.driver()?.ensure_machine(spec).await?;
+    let endpoint = applied.ssh.to_string();
+    Ok(servers::set_ssh_endpoint(ctx.app.store(), ctx.operation.server, &endpoint).await?)
+}
+
+/// A step: stops the machine, gracefully first.
+pub fn stop(ctx: &Context) -> BoxFuture<'_, Result<(), StepError>> {
     Box::pin(async move {
-        let spec = spec(&ctx.app, &server(ctx).await?).await?;
-        let applied = ctx.driver()?.ensure_machine(&spec).await?;
-        let endpoint = applied.ssh.to_string();
-        Ok(servers::set_ssh_endpoint(ctx.app.store(), ctx.operation.server, &endpoint).await?)
+        let how = Stop::Graceful { limit: ctx.app.config().stop_limit() };
+        match ctx.driver()?.stop(ctx.operation.server, how).await {
+            // What is not there does not run.
+            Ok(()) | Err(DriverError::Gone(_)) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     })
+}
+
+/// Undoes [`start`]: pulls the plug.
+pub fn cut_off(ctx: &Context) -> BoxFuture<'_, Result<(), StepError>> {
+    Box::pin(async move {
+        match ctx.driver()?.stop(ctx.operation.server, Stop::Force).await {
+            Ok(()) | Err(DriverError::Gone(_)) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    })
+}
+
+/// A step, and what undoes [`stop`]: starts the machine if it ran when the operation was ordered.
+pub fn start_again(ctx: &Context) -> BoxFuture<'_, Result<(), StepError>> {
+    Box::pin(async move { if ctx.plan()?.was_running { start(ctx).await } else { Ok(()) } })
 }
 
 /// A step: starts the machine and looks that it runs.
@@ -137,6 +196,12 @@ pub async fn seen(ctx: &Context) -> Result<Power, StepError> {
         Observed::Present(present) if present.power == Seen::Running => Ok(Power::Running),
         Observed::Present(_) | Observed::Absent => Ok(Power::Stopped),
     }
+}
+
+/// Sets that the server runs if it did when the operation was ordered, in the transaction that ends it well.
+pub async fn settle_running(ctx: &Context, s: &impl Session) -> Result<()> {
+    let power = if ctx.plan()?.was_running { Power::Running } else { Power::Stopped };
+    servers::set_power(s, ctx.operation.server, power).await.map(drop)
 }
 
 /// Sets what was seen, in the transaction that ends a failed operation. When the node could not be asked, the

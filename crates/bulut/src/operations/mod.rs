@@ -6,9 +6,15 @@ pub mod engine;
 pub mod machine;
 mod server_create;
 mod server_destroy;
+mod server_password;
 mod server_reboot;
+mod server_reinstall;
+mod server_restore;
 mod server_start;
 mod server_stop;
+mod server_upgrade;
+mod snapshot_create;
+mod snapshot_destroy;
 pub mod step;
 
 use bulut_model::operation::OperationKind;
@@ -22,5 +28,11 @@ pub fn definition(kind: OperationKind) -> &'static Definition {
         OperationKind::ServerStart => &server_start::DEFINITION,
         OperationKind::ServerStop => &server_stop::DEFINITION,
         OperationKind::ServerReboot => &server_reboot::DEFINITION,
+        OperationKind::ServerPassword => &server_password::DEFINITION,
+        OperationKind::ServerUpgrade => &server_upgrade::DEFINITION,
+        OperationKind::ServerRestore => &server_restore::DEFINITION,
+        OperationKind::ServerReinstall => &server_reinstall::DEFINITION,
+        OperationKind::SnapshotCreate => &snapshot_create::DEFINITION,
+        OperationKind::SnapshotDestroy => &snapshot_destroy::DEFINITION,
     }
 }

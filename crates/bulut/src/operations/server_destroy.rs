@@ -4,15 +4,9 @@ use super::step::{BoxFuture, Context, Definition, OnFailure, Step, StepError};
 use bulut_model::Error;
 use bulut_model::server::Power;
 use bulut_store::{Tx, servers};
-use std::time::Duration;
 
 pub(super) static DEFINITION: Definition = Definition {
-    steps: &[Step {
-        name: "remove_machine",
-        act: remove_machine,
-        undo: None,
-        limit: Duration::from_secs(120),
-    }],
+    steps: &[Step::new("remove_machine", 120, remove_machine)],
     on_failure: OnFailure::Insist,
     tries: i64::MAX,
     done,

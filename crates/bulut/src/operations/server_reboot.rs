@@ -7,12 +7,11 @@ use bulut_compute::Stop;
 use bulut_model::Error;
 use bulut_model::server::Power;
 use bulut_store::Tx;
-use std::time::Duration;
 
 pub(super) static DEFINITION: Definition = Definition {
     steps: &[
-        Step { name: "ensure_machine", act: machine::ensure, undo: None, limit: Duration::from_secs(60) },
-        Step { name: "reboot_machine", act: reboot_machine, undo: None, limit: Duration::from_secs(900) },
+        Step::new("ensure_machine", 60, machine::ensure),
+        Step::new("reboot_machine", 900, reboot_machine),
     ],
     on_failure: OnFailure::Undo,
     tries: 4,

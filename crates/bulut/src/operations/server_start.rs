@@ -5,12 +5,11 @@ use super::step::{BoxFuture, Context, Definition, OnFailure, Step};
 use bulut_model::Error;
 use bulut_model::server::Power;
 use bulut_store::{Tx, servers};
-use std::time::Duration;
 
 pub(super) static DEFINITION: Definition = Definition {
     steps: &[
-        Step { name: "ensure_machine", act: machine::ensure, undo: None, limit: Duration::from_secs(60) },
-        Step { name: "start_machine", act: machine::start, undo: None, limit: Duration::from_secs(120) },
+        Step::new("ensure_machine", 60, machine::ensure),
+        Step::new("start_machine", 120, machine::start),
     ],
     on_failure: OnFailure::Undo,
     tries: 4,

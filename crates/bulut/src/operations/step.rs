@@ -1,10 +1,11 @@
 //! What an operation is made of.
 
 use crate::app::App;
+use crate::domain::plans::Plan;
 use bulut_compute::{Driver, DriverError};
 use bulut_model::operation::Operation;
 use bulut_model::server::Power;
-use bulut_model::{Error, NodeId};
+use bulut_model::{Error, NodeId, SnapshotId};
 use bulut_store::Tx;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -22,9 +23,22 @@ pub struct Context {
     pub operation: Operation,
     /// The node that it works on.
     pub node: NodeId,
+    /// What the verb stored for its steps, JSON.
+    pub params: String,
 }
 
 impl Context {
+    /// What the operation is to make of its server.
+    pub fn plan(&self) -> Result<Plan, Error> {
+        Plan::from_json(&self.params)
+    }
+
+    /// The snapshot that the operation makes, uses or removes.
+    pub fn snapshot(&self) -> Result<SnapshotId, Error> {
+        let none = || Error::internal(format!("operation {} names no snapshot", self.operation.id));
+        self.operation.snapshot.ok_or_else(none)
+    }
+
     /// The driver of the operation's node.
     pub fn driver(&self) -> Result<Arc<dyn Driver>, StepError> {
         Ok(self.app.driver(self.node)?)
@@ -74,6 +88,29 @@ pub struct Step {
     pub undo: Option<Act>,
     /// How long one try may take.
     pub limit: Duration,
+    /// There is no way back any more: it is tried until it holds.
+    pub insists: bool,
+}
+
+impl Step {
+    /// A step that leaves nothing to undo.
+    pub const fn new(name: &'static str, limit_s: u64, act: Act) -> Self {
+        Self { name, act, undo: None, limit: Duration::from_secs(limit_s), insists: false }
+    }
+
+    /// How it is undone, also half-done.
+    #[must_use]
+    pub const fn undone_by(mut self, undo: Act) -> Self {
+        self.undo = Some(undo);
+        self
+    }
+
+    /// From here on there is no way back.
+    #[must_use]
+    pub const fn insisting(mut self) -> Self {
+        self.insists = true;
+        self
+    }
 }
 
 /// What happens when a step fails for good.

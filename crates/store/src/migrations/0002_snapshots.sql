@@ -38,6 +38,8 @@ CREATE INDEX operation_snapshot ON operation (snapshot_id) WHERE status = 0;
 -- catalogue changes no server that is there.
 ALTER TABLE image ADD COLUMN base_slug TEXT;
 ALTER TABLE image ADD COLUMN recipe TEXT;
+-- The recipe of that name that the program brings, whose changes the application follows; none: the operator's own.
+ALTER TABLE image ADD COLUMN recipe_name TEXT;
 ALTER TABLE server ADD COLUMN recipe TEXT;
 -- Its disk began as a copy of another server's.
 ALTER TABLE server ADD COLUMN fresh_identity BIGINT NOT NULL DEFAULT 0;
@@ -75,8 +77,7 @@ CREATE TABLE invoice_line (
     invoice_id BIGINT NOT NULL REFERENCES invoice (id),
     position BIGINT NOT NULL,
     description TEXT NOT NULL,
-    -- Decimal text, exact.
-    quantity TEXT NOT NULL,
+    quantity_millionths BIGINT NOT NULL,
     unit TEXT NOT NULL,
     unit_price_micros BIGINT NOT NULL,
     amount_micros BIGINT NOT NULL,
@@ -87,8 +88,19 @@ CREATE TABLE invoice_line (
 -- Bytes that a server received and sent in one minute.
 CREATE TABLE traffic_sample (
     server_id BIGINT NOT NULL REFERENCES server (id),
+    -- Its number since 1970.
     minute BIGINT NOT NULL,
     received_bytes BIGINT NOT NULL,
     sent_bytes BIGINT NOT NULL,
     PRIMARY KEY (server_id, minute)
+);
+
+-- The counters of each epoch of a server's machine as they were last seen.
+CREATE TABLE traffic_counter (
+    server_id BIGINT NOT NULL REFERENCES server (id),
+    epoch TEXT NOT NULL,
+    received_bytes BIGINT NOT NULL,
+    sent_bytes BIGINT NOT NULL,
+    created_at BIGINT NOT NULL,
+    PRIMARY KEY (server_id, epoch)
 );

@@ -1,7 +1,7 @@
 //! Cloude v1: the dialect of the document `cloude-api-v1`, for clients that were written for it.
 //!
-//! Promises: every answer is in the envelope. Must not know: rules, which are the domain's. Calls that change
-//! something will be wrapped by the idempotency key here, around the handlers and behind authentication.
+//! Promises: every answer is in the envelope; calls that change something can be repeated under an Idempotency-Key.
+//! Must not know: rules, which are the domain's.
 
 mod accounts;
 mod cache;
@@ -12,6 +12,7 @@ mod extract;
 mod operations;
 mod parameters;
 mod servers;
+mod snapshots;
 mod ssh_keys;
 pub mod wire;
 
@@ -64,7 +65,7 @@ pub fn openapi() -> Value {
 }
 
 fn described() -> (Router<Shared>, Value) {
-    let routes = server_routes(account_routes(Routes::new()));
+    let routes = snapshot_routes(change_routes(server_routes(account_routes(Routes::new()))));
     let routes = routes
         .add(
             Call::get("/v1/image/list", "List all images")
@@ -163,6 +164,64 @@ fn server_routes(routes: Routes<Shared>) -> Routes<Shared> {
         .add(done("/v1/server/start", "Start a server"), servers::start_by_body)
         .add(done("/v1/server/stop", "Stop a server"), servers::stop_by_body)
         .add(done("/v1/server/reboot", "Reboot a server"), servers::reboot_by_body)
+}
+
+/// Changes of servers, each with the id in the path and with the id in the body; unlike the power actions both forms
+/// answer the event, which the caller needs to wait for.
+fn change_routes(routes: Routes<Shared>) -> Routes<Shared> {
+    let server = [p::SERVER];
+    let mut routes = routes.add(
+        Call::get("/v1/server/{id}/snapshots", "List the snapshots of a server")
+            .needs(&server)
+            .answers_array::<wire::SnapshotView>(),
+        servers::snapshots,
+    );
+    for path in ["/v1/server/{id}/change_password", "/v1/server/change_password"] {
+        let call = Call::post(path, "Give root another password").needs(&server).takes(&[p::NEW_PASSWORD]);
+        routes = routes.add(call.answers::<wire::PasswordChanged>(), servers::change_password);
+    }
+    for path in ["/v1/server/{id}/restore_from_snapshot", "/v1/server/restore_from_snapshot"] {
+        let call = Call::post(path, "Restore a server from a snapshot").needs(&server).needs(&[p::SNAPSHOT]);
+        routes = routes.add(call.answers::<wire::EventStarted>(), servers::restore_from_snapshot);
+    }
+    for path in ["/v1/server/{id}/refresh_install", "/v1/server/refresh_install"] {
+        let call = Call::post(path, "Install a server anew").needs(&server).needs(&[p::IMAGE]);
+        routes = routes.add(call.answers::<wire::EventStarted>(), servers::refresh_install);
+    }
+    for path in ["/v1/server/{id}/upgrade_package", "/v1/server/upgrade_package"] {
+        let call = Call::post(path, "Give a server another package").needs(&server).needs(&[p::PACKAGE]);
+        let call = call.takes(&[p::SIZE_CHANGE]).answers::<wire::EventStarted>();
+        routes = routes.add(call, servers::upgrade_package);
+    }
+    let order = |path| {
+        Call::post(path, "Create a server from a snapshot")
+            .needs(&[p::SERVER_NAME, p::PACKAGE, p::SNAPSHOT])
+            .takes(&[p::HOSTNAME, p::SSH_KEYS, p::USER_DATA, p::TAGS])
+            .answers::<wire::ServerOrdered>()
+    };
+    routes
+        .add(order("/v1/server/{id}/create_from_snapshot").needs(&server), servers::create_from_snapshot)
+        .add(order("/v1/server/create_from_snapshot").takes(&server), servers::create_from_snapshot)
+}
+
+fn snapshot_routes(routes: Routes<Shared>) -> Routes<Shared> {
+    routes
+        .add(
+            Call::get("/v1/snapshot/list", "List all snapshots").answers_array::<wire::SnapshotView>(),
+            snapshots::list,
+        )
+        .add(
+            Call::post("/v1/snapshot/create", "Create a snapshot")
+                .needs(&[p::SERVER, p::SNAPSHOT_NAME])
+                .answers::<wire::SnapshotOrdered>(),
+            snapshots::create,
+        )
+        .add(
+            Call::delete("/v1/snapshot/destroy", "Destroy a snapshot")
+                .needs(&[p::SNAPSHOT_ID])
+                .answers::<wire::EventStarted>(),
+            snapshots::destroy,
+        )
 }
 
 #[cfg(test)]

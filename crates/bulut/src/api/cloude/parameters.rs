@@ -37,6 +37,22 @@ pub const TAGS: Param = Param::list(&["tags"], "tags with commas between them, o
 /// A server.
 pub const SERVER: Param =
     Param::integer(&["id", "subscription_id"], "the integer id of a server as in /v1/server/list");
+/// A snapshot, where the call is about a server.
+pub const SNAPSHOT: Param =
+    Param::integer(&["snapshot_id"], "the integer id of a snapshot as in /v1/snapshot/list");
+/// A snapshot, where the call is about nothing else.
+pub const SNAPSHOT_ID: Param =
+    Param::integer(&["id", "snapshot_id"], "the integer id of a snapshot as in /v1/snapshot/list");
+/// A snapshot's name.
+pub const SNAPSHOT_NAME: Param = Param::text(&["name"], "a name for the snapshot, at most 64 characters");
+/// A new root password.
+pub const NEW_PASSWORD: Param =
+    Param::text(&["password"], "8 to 256 characters; without it a password is made");
+/// How a server is to change its size.
+pub const SIZE_CHANGE: Param = Param::text(
+    &["type"],
+    "full (CPUs, memory and disk), flexible (CPUs and memory only), upgrade or downgrade",
+);
 /// An event.
 pub const EVENT: Param =
     Param::integer(&["id", "event_id"], "the integer id of an event as in /v1/event/list");

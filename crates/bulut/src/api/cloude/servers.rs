@@ -6,36 +6,56 @@
 use crate::api::cloude::cache::ListCache;
 use crate::api::cloude::envelope::{Envelope, Rendered};
 use crate::api::cloude::error::Error;
-use crate::api::cloude::extract::{Params, Signed};
+use crate::api::cloude::extract::{Changing, Params, Signed};
 use crate::api::cloude::parameters::{
-    HOSTNAME, IMAGE, PACKAGE, REGION, SERVER, SERVER_NAME, SSH_KEYS, TAGS, USER_DATA,
+    HOSTNAME, IMAGE, NEW_PASSWORD, PACKAGE, REGION, SERVER, SERVER_NAME, SIZE_CHANGE, SNAPSHOT, SSH_KEYS,
+    TAGS, USER_DATA,
 };
-use crate::api::cloude::wire::{EventStarted, ServerOrdered, ServerView};
+use crate::api::cloude::wire::{EventStarted, PasswordChanged, ServerOrdered, ServerView, SnapshotView};
 use crate::api::params;
 use crate::app::App;
-use crate::domain::servers::{self, Order};
+use crate::domain::orders::{self, Order, Wanted};
+use crate::domain::{servers, snapshots};
 use axum::extract::State;
-use bulut_model::server::Server;
-use bulut_model::{Result as ModelResult, ServerId};
+use bulut_model::server::{Server, SizeChange};
+use bulut_model::{Error as ModelError, Result as ModelResult, ServerId, SnapshotId};
 use bytes::Bytes;
 use std::sync::Arc;
 
 /// `POST /v1/server/create`
 pub async fn create(
     State(app): State<App>,
-    Signed(caller): Signed,
-    Params(params): Params,
+    Changing(caller, params): Changing,
 ) -> Result<Envelope<ServerOrdered>, Error> {
-    let ordered = servers::create(&app, &caller, order(&params)?).await?;
+    // In the order of the document, which is the order in which missing ones are named.
+    params.required(&SERVER_NAME)?;
+    let region = params.required(&REGION)?;
+    params.required(&PACKAGE)?;
+    let order = Order { region, image: params.required(&IMAGE)?, server: wanted(&params)? };
+    let ordered = orders::create(&app, &caller, order).await?;
     Ok(Envelope::new(ServerOrdered::new(ordered.operation, ordered.server)))
 }
 
-fn order(params: &params::Params) -> ModelResult<Order> {
-    Ok(Order {
+/// `POST /v1/server/{id}/create_from_snapshot`, and without an id `POST /v1/server/create_from_snapshot`.
+///
+/// The document's path names a server and its example none. What is named has to be one of the caller's, also one
+/// that is gone; what counts is the snapshot.
+pub async fn create_from_snapshot(
+    State(app): State<App>,
+    Changing(caller, params): Changing,
+) -> Result<Envelope<ServerOrdered>, Error> {
+    if params.optional(&SERVER)?.is_some() {
+        servers::check_was_owned(&app, &caller, id(&params)?).await?;
+    }
+    let wanted = wanted(&params)?;
+    let ordered = orders::create_from_snapshot(&app, &caller, snapshot(&params)?, wanted).await?;
+    Ok(Envelope::new(ServerOrdered::new(ordered.operation, ordered.server)))
+}
+
+fn wanted(params: &params::Params) -> ModelResult<Wanted> {
+    Ok(Wanted {
         name: params.required(&SERVER_NAME)?,
-        region: params.required(&REGION)?,
         package: params.required(&PACKAGE)?,
-        image: params.required(&IMAGE)?,
         hostname: params.optional(&HOSTNAME)?,
         ssh_keys: params.list(&SSH_KEYS)?,
         user_data: params.base64(&USER_DATA)?,
@@ -85,8 +105,7 @@ pub async fn get(
 /// `DELETE /v1/server/{id}/destroy`, and with the id in the body `DELETE /v1/server/destroy`
 pub async fn destroy(
     State(app): State<App>,
-    Signed(caller): Signed,
-    Params(params): Params,
+    Changing(caller, params): Changing,
 ) -> Result<Envelope<bool>, Error> {
     servers::destroy(&app, &caller, id(&params)?).await?;
     Ok(Envelope::new(true))
@@ -98,8 +117,7 @@ macro_rules! actions {
         $(#[$doc])*
         pub async fn $verb(
             State(app): State<App>,
-            Signed(caller): Signed,
-            Params(params): Params,
+            Changing(caller, params): Changing,
         ) -> Result<Envelope<EventStarted>, Error> {
             let operation = servers::$verb(&app, &caller, id(&params)?).await?;
             Ok(Envelope::new(operation.into()))
@@ -108,8 +126,7 @@ macro_rules! actions {
         /// The same with the id in the body.
         pub async fn $by_body(
             State(app): State<App>,
-            Signed(caller): Signed,
-            Params(params): Params,
+            Changing(caller, params): Changing,
         ) -> Result<Envelope<bool>, Error> {
             servers::$verb(&app, &caller, id(&params)?).await?;
             Ok(Envelope::new(true))
@@ -124,6 +141,67 @@ actions! {
     stop, stop_by_body;
     /// `POST /v1/server/{id}/reboot`
     reboot, reboot_by_body;
+}
+
+/// `GET /v1/server/{id}/snapshots`, also of a server that is gone.
+pub async fn snapshots(
+    State(app): State<App>,
+    Signed(caller): Signed,
+    Params(params): Params,
+) -> Result<Envelope<Vec<SnapshotView>>, Error> {
+    let snapshots = snapshots::list_of(&app, &caller, id(&params)?).await?;
+    Ok(Envelope::new(snapshots.into_iter().map(Into::into).collect()))
+}
+
+/// `POST /v1/server/{id}/change_password`, and with the id in the body `POST /v1/server/change_password`
+pub async fn change_password(
+    State(app): State<App>,
+    Changing(caller, params): Changing,
+) -> Result<Envelope<PasswordChanged>, Error> {
+    let wanted = params.optional(&NEW_PASSWORD)?;
+    let ordered = servers::change_password(&app, &caller, id(&params)?, wanted).await?;
+    Ok(Envelope::new(ordered.into()))
+}
+
+/// `POST /v1/server/{id}/restore_from_snapshot`, and with the id in the body
+pub async fn restore_from_snapshot(
+    State(app): State<App>,
+    Changing(caller, params): Changing,
+) -> Result<Envelope<EventStarted>, Error> {
+    let operation = servers::restore(&app, &caller, id(&params)?, snapshot(&params)?).await?;
+    Ok(Envelope::new(operation.into()))
+}
+
+/// `POST /v1/server/{id}/refresh_install`, and with the id in the body
+pub async fn refresh_install(
+    State(app): State<App>,
+    Changing(caller, params): Changing,
+) -> Result<Envelope<EventStarted>, Error> {
+    let image = params.required(&IMAGE)?;
+    let operation = servers::reinstall(&app, &caller, id(&params)?, &image).await?;
+    Ok(Envelope::new(operation.into()))
+}
+
+/// `POST /v1/server/{id}/upgrade_package`, and with the id in the body
+pub async fn upgrade_package(
+    State(app): State<App>,
+    Changing(caller, params): Changing,
+) -> Result<Envelope<EventStarted>, Error> {
+    let (id, package) = (id(&params)?, params.required(&PACKAGE)?);
+    let operation = servers::upgrade(&app, &caller, id, &package, size_change(&params)?).await?;
+    Ok(Envelope::new(operation.into()))
+}
+
+fn size_change(params: &params::Params) -> ModelResult<SizeChange> {
+    let Some(word) = params.optional(&SIZE_CHANGE)? else { return Ok(SizeChange::default()) };
+    SizeChange::from_word(word.trim()).ok_or_else(|| {
+        let why = format!("The parameter type must be {}.", SIZE_CHANGE.accepted);
+        ModelError::invalid(SIZE_CHANGE.name(), why)
+    })
+}
+
+fn snapshot(params: &params::Params) -> ModelResult<SnapshotId> {
+    Ok(SnapshotId(params.integer(&SNAPSHOT)?))
 }
 
 fn id(params: &params::Params) -> ModelResult<ServerId> {

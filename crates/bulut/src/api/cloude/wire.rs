@@ -3,6 +3,10 @@
 //!
 //! Must not know: where the values come from.
 
+mod snapshots;
+
+pub use snapshots::{PasswordChanged, SnapshotOrdered, SnapshotView};
+
 use bulut_model::address::{ServerIpv4, ServerIpv6, netmask};
 use bulut_model::catalog::{Image, Package, Region};
 use bulut_model::operation::Operation;

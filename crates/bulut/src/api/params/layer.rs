@@ -57,6 +57,11 @@ impl Layer {
         }
     }
 
+    /// All it says, by name.
+    pub fn all(&self) -> impl Iterator<Item = (&str, &Given)> {
+        self.0.iter().map(|(name, given)| (name.as_str(), given))
+    }
+
     /// Sets all values of an array.
     pub fn put_list(&mut self, name: &str, items: Vec<Item>) {
         self.0.insert(name.to_owned(), Given { items, is_list: true, indexes: Vec::new() });

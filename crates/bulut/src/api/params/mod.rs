@@ -23,6 +23,7 @@ use bulut_model::name::excerpt;
 use bulut_model::{Error, Result};
 use bytes::Bytes;
 pub use layer::{Given, Item, Layer};
+use sha2::{Digest as _, Sha256};
 
 /// What values a parameter takes; for the sentences of refusals and for the description of the API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,6 +102,31 @@ impl Params {
         }
         let body = body::read(content_type(&parts.headers), &whole(body).await?).await?;
         Ok(Self::new(vec![path, body, query]))
+    }
+
+    /// A digest of all that was said, SHA-256 in hexadecimal: the same for the same parameters, however they were
+    /// encoded. `call` tells apart what they were said to.
+    pub fn fingerprint(&self, call: &str) -> String {
+        let mut digest = Sha256::new();
+        // Lengths before texts, so that no two requests run together into the same bytes.
+        let mut take = |text: &str| {
+            digest.update(text.len().to_be_bytes());
+            digest.update(text);
+        };
+        take(call);
+        for layer in &self.layers {
+            for (name, given) in layer.all().filter(|(_, given)| given.is_something()) {
+                take(name);
+                for item in &given.items {
+                    match item {
+                        Item::Text(text) => take(text),
+                        Item::Damaged(why) => take(why),
+                    }
+                }
+            }
+            take("");
+        }
+        digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
     /// The text of a parameter that must be given.

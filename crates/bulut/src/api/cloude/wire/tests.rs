@@ -113,6 +113,8 @@ fn the_catalogue_is_the_documents() {
         min_disk_gib: None,
         default_user: "root".into(),
         active: true,
+        base_slug: None,
+        recipe: None,
         files: None,
         regions: vec!["ist2".into()],
     };

@@ -1,0 +1,140 @@
+//! Traffic of servers: bytes by the minute, and the machines' counters that they were taken from.
+//!
+//! Each epoch of a machine has counters of its own, and the last ones that were seen stand here: whatever they have
+//! grown by since is new, and is added in the same transaction in which the counters are written down. So no byte is
+//! counted twice or lost, whoever reads the counters, how often, and whatever restarts in between.
+
+use crate::session::{Failure, Row, Session};
+use bulut_model::traffic::{Minute, Reading, Sample, Window};
+use bulut_model::{Result, ServerId, Timestamp};
+
+fn sample(row: &Row) -> Result<Sample, Failure> {
+    Ok(Sample {
+        minute: Minute(row.int("first_minute")?),
+        received_bytes: row.unsigned("received_bytes")?,
+        sent_bytes: row.unsigned("sent_bytes")?,
+    })
+}
+
+/// Adds bytes to a minute of a server.
+pub async fn add(s: &impl Session, server: ServerId, sample: &Sample) -> Result<()> {
+    s.execute(
+        "INSERT INTO traffic_sample (server_id, minute, received_bytes, sent_bytes) VALUES ($1, $2, $3, $4) \
+         ON CONFLICT (server_id, minute) DO UPDATE SET \
+         received_bytes = traffic_sample.received_bytes + excluded.received_bytes, \
+         sent_bytes = traffic_sample.sent_bytes + excluded.sent_bytes",
+        vec![
+            server.0.into(),
+            sample.minute.0.into(),
+            sample.received_bytes.cast_signed().into(),
+            sample.sent_bytes.cast_signed().into(),
+        ],
+    )
+    .await?;
+    Ok(())
+}
+
+/// The samples of a window, oldest first, added up by its step. Minutes without traffic have none.
+pub async fn list(s: &impl Session, server: ServerId, window: &Window) -> Result<Vec<Sample>> {
+    let rows = s
+        .all(
+            "SELECT first_minute, CAST(SUM(received_bytes) AS BIGINT) AS received_bytes, \
+             CAST(SUM(sent_bytes) AS BIGINT) AS sent_bytes FROM \
+             (SELECT minute / $4 * $4 AS first_minute, received_bytes, sent_bytes FROM traffic_sample \
+             WHERE server_id = $1 AND minute >= $2 AND minute < $3) AS stepped \
+             GROUP BY first_minute ORDER BY first_minute",
+            vec![server.0.into(), window.from.0.into(), window.to.0.into(), window.step.minutes().into()],
+        )
+        .await?;
+    Ok(rows.iter().map(sample).collect::<Result<_, _>>()?)
+}
+
+/// Takes note of a machine's counters, and adds what they have grown by to `minute`; answers that. Counters below
+/// those that were seen before are an older reading that was overtaken, and add nothing. Run it in a transaction.
+pub async fn record(
+    s: &impl Session,
+    server: ServerId,
+    reading: &Reading,
+    minute: Minute,
+    now: Timestamp,
+) -> Result<Sample> {
+    let nothing = Sample { minute, received_bytes: 0, sent_bytes: 0 };
+    if reading.epoch.is_empty() {
+        // It has never been started.
+        return Ok(nothing);
+    }
+    s.execute(
+        "INSERT INTO traffic_counter (server_id, epoch, received_bytes, sent_bytes, created_at) \
+         VALUES ($1, $2, 0, 0, $3) ON CONFLICT DO NOTHING",
+        vec![server.0.into(), reading.epoch.clone().into(), now.0.into()],
+    )
+    .await?;
+    let seen = s
+        .one(
+            "SELECT received_bytes, sent_bytes FROM traffic_counter WHERE server_id = $1 AND epoch = $2 {lock}",
+            vec![server.0.into(), reading.epoch.clone().into()],
+        )
+        .await?
+        .ok_or_else(|| Failure::Fault(format!("the counters of server {server} vanished")))?;
+    let (received, sent) = (seen.unsigned("received_bytes")?, seen.unsigned("sent_bytes")?);
+    let grown = Sample {
+        minute,
+        received_bytes: reading.received_bytes.saturating_sub(received),
+        sent_bytes: reading.sent_bytes.saturating_sub(sent),
+    };
+    if grown == nothing {
+        return Ok(nothing);
+    }
+    s.execute(
+        "UPDATE traffic_counter SET received_bytes = $3, sent_bytes = $4 WHERE server_id = $1 AND epoch = $2",
+        vec![
+            server.0.into(),
+            reading.epoch.clone().into(),
+            (received + grown.received_bytes).cast_signed().into(),
+            (sent + grown.sent_bytes).cast_signed().into(),
+        ],
+    )
+    .await?;
+    add(s, server, &grown).await?;
+    Ok(grown)
+}
+
+/// The counters of these epochs as they were last seen, for who reads them often and finds most of them unchanged:
+/// those of all servers that exist on a node.
+pub async fn seen_on(s: &impl Session, node: bulut_model::NodeId) -> Result<Vec<(ServerId, Reading)>> {
+    let rows = s
+        .all(
+            "SELECT traffic_counter.server_id AS server_id, traffic_counter.epoch AS epoch, \
+             traffic_counter.received_bytes AS received_bytes, traffic_counter.sent_bytes AS sent_bytes \
+             FROM traffic_counter JOIN server ON server.id = traffic_counter.server_id \
+             WHERE server.node_id = $1 AND server.phase <> 'destroyed'",
+            vec![node.0.into()],
+        )
+        .await?;
+    let seen = |row: &Row| {
+        Ok((
+            ServerId(row.int("server_id")?),
+            Reading {
+                epoch: row.text("epoch")?,
+                received_bytes: row.unsigned("received_bytes")?,
+                sent_bytes: row.unsigned("sent_bytes")?,
+            },
+        ))
+    };
+    Ok(rows.iter().map(seen).collect::<Result<_, Failure>>()?)
+}
+
+/// Forgets counters that nobody will read again, at most `limit`: those of machines that are gone, and of epochs
+/// that another one followed before `before`. Answers how many.
+pub async fn sweep(s: &impl Session, before: Timestamp, limit: i64) -> Result<u64> {
+    Ok(s.execute(
+        "DELETE FROM traffic_counter WHERE (server_id, epoch) IN \
+         (SELECT past.server_id, past.epoch FROM traffic_counter AS past WHERE \
+         EXISTS (SELECT 1 FROM traffic_counter AS later WHERE later.server_id = past.server_id \
+         AND later.created_at > past.created_at AND later.created_at < $1) \
+         OR EXISTS (SELECT 1 FROM server WHERE server.id = past.server_id AND server.phase = 'destroyed' \
+         AND server.destroyed_at < $1) LIMIT $2)",
+        vec![before.0.into(), limit.into()],
+    )
+    .await?)
+}
