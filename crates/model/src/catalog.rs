@@ -95,7 +95,12 @@ pub struct Image {
     pub default_user: String,
     /// Whether it can be ordered.
     pub active: bool,
-    /// The files on the node, once they are there: what [`Image::is_ready`] asks for.
+    /// The image whose disk an application starts from; its own files are that image's.
+    pub base_slug: Option<String>,
+    /// The cloud-config that makes an application of its base.
+    pub recipe: Option<String>,
+    /// The files on the node, once they are there: what [`Image::is_ready`] asks for. Those of the base for an
+    /// application.
     pub files: Option<ImageFiles>,
     /// Slugs of the regions that offer it, in the regions' order.
     pub regions: Vec<String>,

@@ -70,6 +70,8 @@ impl World {
             ssh_keys: vec!["ssh-ed25519 AAAA alice".into(), "ssh-rsa AAAB \"quoted\" ü".into()],
             sealed_password: Some("sealed".into()),
             user_data: Some("I2Nsb3VkLWNvbmZpZwo=".into()),
+            recipe: None,
+            fresh_identity: false,
         }
     }
 
@@ -172,6 +174,8 @@ pub fn image(slug: &str) -> Image {
         min_disk_gib: Some(10),
         default_user: "debian".into(),
         active: true,
+        base_slug: None,
+        recipe: None,
         files: None,
         regions: Vec::new(),
     }
