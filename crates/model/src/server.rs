@@ -6,6 +6,7 @@
 //! ```
 
 use crate::address::{ServerIpv4, ServerIpv6};
+use crate::catalog::Package;
 use crate::{AccountId, Error, ImageId, NodeId, PackageId, RegionId, Result, ServerId, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -161,6 +162,66 @@ pub fn check_minimum(image: &str, needs: Minimum, cpu: u32, memory_mib: u64, dis
         return refuse("GiB of disk", needs.disk_gib.unwrap_or(0).to_string(), disk_gib.to_string());
     }
     Ok(())
+}
+
+/// How a server is to change its size (the contract's `type` of upgrade_package).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum SizeChange {
+    /// CPUs, memory and disk.
+    #[default]
+    Full,
+    /// CPUs and memory only, so that there is a way back.
+    Flexible,
+    /// As `Full`, and nothing may become smaller.
+    Upgrade,
+    /// As `Flexible`, and neither CPUs nor memory may become larger.
+    Downgrade,
+}
+
+impl SizeChange {
+    /// By its word on the wire, in any case.
+    pub fn from_word(word: &str) -> Option<Self> {
+        match word.to_ascii_lowercase().as_str() {
+            "full" => Some(Self::Full),
+            "flexible" => Some(Self::Flexible),
+            "upgrade" => Some(Self::Upgrade),
+            "downgrade" => Some(Self::Downgrade),
+            _ => None,
+        }
+    }
+
+    /// The disk that the server has after this change, GiB.
+    ///
+    /// Errors: `Invalid` for `package` when the disk would shrink (naming both sizes), when nothing would change, or
+    /// when the package goes the other way.
+    pub fn disk(self, server: &Server, package: &Package) -> Result<u64> {
+        let refuse = |why: String| Err(Error::invalid("package", why));
+        let (slug, disk_gib) = (&package.slug, package.disk_gib);
+        let grows = package.cpu > server.cpu || package.memory_mib > server.memory_mib;
+        let shrinks = package.cpu < server.cpu || package.memory_mib < server.memory_mib;
+        let after = match self {
+            Self::Full | Self::Upgrade => disk_gib,
+            Self::Flexible | Self::Downgrade => server.disk_gib,
+        };
+        if after < server.disk_gib {
+            return refuse(format!(
+                "The package {slug} has a disk of {disk_gib} GB, the server one of {} GB, and a disk never \
+                 shrinks; choose a package with at least {} GB, or send type=flexible to change CPUs and memory only.",
+                server.disk_gib, server.disk_gib
+            ));
+        }
+        if self == Self::Upgrade && shrinks {
+            return refuse(format!("The package {slug} is smaller than the server; send type=downgrade."));
+        }
+        if self == Self::Downgrade && grows {
+            return refuse(format!("The package {slug} is larger than the server; send type=upgrade."));
+        }
+        let same_package = package.id == server.package;
+        if same_package && !grows && !shrinks && after == server.disk_gib {
+            return refuse(format!("The server has the package {slug} already."));
+        }
+        Ok(after)
+    }
 }
 
 /// Longest user-data, bytes after decoding.
