@@ -3,7 +3,8 @@
 use crate::databases::{Db, at, laws};
 use crate::world::{account, at_once};
 use bulut_model::error::Kind;
-use bulut_model::{AccountId, Micros, Result};
+use bulut_model::ledger::Transaction;
+use bulut_model::{AccountId, Micros, Result, TransactionId};
 use bulut_store::ledger::{self, Entry, Posted};
 use bulut_store::{Session, Store};
 
@@ -15,7 +16,9 @@ laws! {
     a_posting_that_does_not_add_up_is_refused
     amounts_that_wrap_around_do_not_add_up
     a_posting_that_does_not_add_up_is_seen
-    large_amounts_are_exact;
+    large_amounts_are_exact
+    entries_are_told_newest_first_each_with_the_balance_after_it
+    entries_are_told_in_pages;
 }
 
 async fn post(s: &Store, key: &str, entries: &[Entry]) -> Result<Posted> {
@@ -121,4 +124,61 @@ async fn large_amounts_are_exact(db: Db) {
     post(s, "a", &payment(alice, (1 << 53) + 1)).await.unwrap();
     post(s, "b", &payment(alice, 2)).await.unwrap();
     assert_eq!(ledger::balance(s, alice).await.unwrap(), Micros((1 << 53) + 3));
+}
+
+async fn entries_are_told_newest_first_each_with_the_balance_after_it(db: Db) {
+    let s = &db.store;
+    let (alice, bob) = (account(s, "alice").await.id, account(s, "bob").await.id);
+    assert_eq!(ledger::list(s, alice, None, 10).await.unwrap(), []);
+    let large = (1 << 53) + 1;
+    ledger::post(s, "a", "payment", "Paid ü", "pay/1", &payment(alice, large), at(1)).await.unwrap();
+    ledger::post(s, "b", "payment", "Paid", "pay/2", &payment(bob, 7), at(2)).await.unwrap();
+    let charge = [
+        Entry { book: "revenue", account: None, amount: Micros(7_400) },
+        Entry { book: "customer", account: Some(alice), amount: Micros(-8_880) },
+        Entry { book: "tax", account: None, amount: Micros(1_480) },
+    ];
+    ledger::post(s, "c", "charge", "One hour", "server/1", &charge, at(3)).await.unwrap();
+    let listed = ledger::list(s, alice, None, 10).await.unwrap();
+    let ids: Vec<TransactionId> = listed.iter().map(|it| it.id).collect();
+    let line = |id, kind: &str, amount, balance, description: &str, reference: &str, seconds| Transaction {
+        id,
+        kind: kind.into(),
+        amount: Micros(amount),
+        balance_after: Micros(balance),
+        description: description.into(),
+        reference: reference.into(),
+        created_at: at(seconds),
+    };
+    assert_eq!(
+        listed,
+        [
+            line(ids[0], "charge", -8_880, large - 8_880, "One hour", "server/1", 3),
+            line(ids[1], "payment", large, large, "Paid ü", "pay/1", 1),
+        ]
+    );
+    assert!(ids[0] > ids[1]);
+    assert_eq!(ledger::balance(s, alice).await.unwrap(), listed[0].balance_after);
+    let bobs = ledger::list(s, bob, None, 10).await.unwrap();
+    assert_eq!(bobs.iter().map(|it| it.balance_after.0).collect::<Vec<_>>(), [7]);
+}
+
+async fn entries_are_told_in_pages(db: Db) {
+    let s = &db.store;
+    let alice = account(s, "alice").await.id;
+    for number in 1..=5 {
+        post(s, &format!("pay {number}"), &payment(alice, number)).await.unwrap();
+    }
+    let all = ledger::list(s, alice, None, 10).await.unwrap();
+    let balances: Vec<i64> = all.iter().map(|it| it.balance_after.0).collect();
+    assert_eq!(balances, [15, 10, 6, 3, 1]);
+    let (mut paged, mut before) = (Vec::new(), None);
+    loop {
+        let page = ledger::list(s, alice, before, 2).await.unwrap();
+        let Some(last) = page.last() else { break };
+        assert!(page.len() <= 2);
+        before = Some(last.id);
+        paged.extend(page);
+    }
+    assert_eq!(paged, all);
 }
