@@ -292,6 +292,12 @@ pub async fn count(s: &impl Session) -> Result<Vec<(String, i64, u64)>> {
     Ok(rows.iter().map(counted).collect::<Result<_, Failure>>()?)
 }
 
+/// The operations that have not ended.
+pub async fn unfinished(s: &impl Session) -> Result<Vec<OperationId>> {
+    let rows = s.all("SELECT id FROM operation WHERE status = 0 ORDER BY id", vec![]).await?;
+    Ok(rows.iter().map(|row| row.int("id").map(OperationId)).collect::<Result<_, _>>()?)
+}
+
 /// Whether an operation that has not ended makes, uses or removes the snapshot.
 pub async fn uses_snapshot(s: &impl Session, snapshot: SnapshotId) -> Result<bool> {
     let sql = "SELECT id FROM operation WHERE status = 0 AND snapshot_id = $1 LIMIT 1";

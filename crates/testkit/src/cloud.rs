@@ -234,9 +234,9 @@ impl TestCloud {
     /// What is wrong with the books and the queue; empty when all is well.
     async fn complaints(store: &Store) -> Vec<String> {
         let mut complaints = Vec::new();
-        let held = operations::held_servers(store).await.expect("the database answers");
-        if !held.is_empty() {
-            complaints.push(format!("operations still hold servers {held:?}"));
+        let unfinished = operations::unfinished(store).await.expect("the database answers");
+        if !unfinished.is_empty() {
+            complaints.push(format!("operations {unfinished:?} have not ended"));
         }
         let unbalanced = ledger::unbalanced(store).await.expect("the database answers");
         if !unbalanced.is_empty() {
@@ -315,6 +315,14 @@ impl Customer<'_> {
     /// An event as the API shows it.
     pub async fn event(&self, id: i64) -> Value {
         self.send("GET", &format!("/v1/event/{id}"), "").await.data()
+    }
+
+    /// The snapshots as the API lists them.
+    pub async fn snapshots(&self) -> Vec<Value> {
+        match self.send("GET", "/v1/snapshot/list", "").await.data() {
+            Value::Array(snapshots) => snapshots,
+            other => panic!("not a list: {other}"),
+        }
     }
 
     /// The servers as the API lists them.

@@ -22,8 +22,10 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-const EMAIL: &str = "alice@example.com";
-const PASSWORD: &str = "correct horse battery";
+/// Who signs in.
+pub const EMAIL: &str = "alice@example.com";
+/// With which password.
+pub const PASSWORD: &str = "correct horse battery";
 
 /// An unprivileged user and group that own nothing of ours.
 pub const NOBODY: u32 = 65_534;
@@ -61,6 +63,16 @@ impl Program {
     /// Prepares a state directory with the image `slug` and an account, and starts the program on it.
     /// `user` runs it without privileges; `settings` are environment variables.
     pub async fn start(binary: &str, slug: &str, user: Option<u32>, settings: &[(&str, &str)]) -> Self {
+        Self::start_with(binary, &[slug], user, settings).await
+    }
+
+    /// The same with several images.
+    pub async fn start_with(
+        binary: &str,
+        slugs: &[&str],
+        user: Option<u32>,
+        settings: &[(&str, &str)],
+    ) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let port = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
         let mut program = Self {
@@ -74,7 +86,7 @@ impl Program {
             token: String::new(),
         };
         program.set(settings);
-        program.prepare(slug).await;
+        program.prepare(slugs).await;
         program.run().await;
         program.sign_in().await;
         program
@@ -98,14 +110,16 @@ impl Program {
         self.dir.path().join("r")
     }
 
-    async fn prepare(&self, slug: &str) {
+    async fn prepare(&self, slugs: &[&str]) {
         let overrides = Overrides { state: Some(self.state()), listen: None };
         let mut config = Config::load(None, overrides).expect("settings");
         config.database = Some(self.database());
         let app = App::open(config, Clock::System, Faults::default()).await.expect("the state opens");
         migrations::migrate(app.store(), app.clock().now()).await.expect("the database migrates");
         catalog::seed(&app).await.expect("the catalogue is sown");
-        adopt(&app, slug).await;
+        for slug in slugs {
+            adopt(&app, slug).await;
+        }
         let new = NewAccount {
             email: EMAIL.into(),
             user_name: None,
@@ -231,6 +245,13 @@ impl Program {
     /// Runs a curl line of the Cloude document in a shell, with our host and token in the place of its own;
     /// answers the data of a success.
     pub async fn curl(&self, line: &str) -> Value {
+        let json = self.curl_whole(line).await;
+        assert_eq!(json["status"], "success", "{line}: {json}\n{}", self.log());
+        json["data"].clone()
+    }
+
+    /// The same; answers the whole JSON body, whatever it says.
+    pub async fn curl_whole(&self, line: &str) -> Value {
         let line = ["https://api.cloude.ro", "https://api.cloud.ro"]
             .iter()
             .fold(line.to_owned(), |line, host| line.replace(host, &self.url()))
@@ -239,10 +260,8 @@ impl Program {
         shell.arg("-c").arg(format!("{} --silent --show-error --noproxy '*'", line.trim_end()));
         let output = shell.stdin(Stdio::null()).output().await.expect("bash runs");
         let said = String::from_utf8_lossy(&output.stdout);
-        let json: Value = serde_json::from_str(&said)
-            .unwrap_or_else(|why| panic!("{why}: {said}{}", String::from_utf8_lossy(&output.stderr)));
-        assert_eq!(json["status"], "success", "{json}");
-        json["data"].clone()
+        serde_json::from_str(&said)
+            .unwrap_or_else(|why| panic!("{why}: {said}{}", String::from_utf8_lossy(&output.stderr)))
     }
 
     /// The data of a call that succeeds.
@@ -290,13 +309,19 @@ impl Program {
         .await;
     }
 
-    /// Makes an ssh key, adds it to the account and answers its fingerprint.
-    pub async fn add_key(&self) -> String {
+    /// Makes an ssh key for [`Program::ssh`], and answers its public line.
+    pub fn make_key(&self) -> String {
         let path = self.dir.path().join("key");
         let made =
             Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&path).status();
         assert!(made.expect("ssh-keygen runs").success());
         let public = std::fs::read_to_string(path.with_extension("pub")).expect("a public key");
+        public.trim().to_owned()
+    }
+
+    /// Makes an ssh key, adds it to the account and answers its fingerprint.
+    pub async fn add_key(&self) -> String {
+        let public = self.make_key();
         self.data("POST", "/v1/sshkey/create", &[("name", "test"), ("public_key", &public)]).await;
         let keys = self.data("GET", "/v1/sshkey/list", &[]).await;
         keys["test"]["fingerprint"].as_str().expect("a fingerprint").to_owned()
@@ -304,19 +329,44 @@ impl Program {
 
     /// Runs a command in the guest over ssh, as root, by the key of [`Program::add_key`].
     pub async fn ssh(&self, id: i64, command: &str) -> Output {
+        let key = self.dir.path().join("key");
+        let mut ssh = self.ssh_to(id).await;
+        ssh.args(["-o", "BatchMode=yes", "-o", "IdentitiesOnly=yes", "-i"]).arg(key).arg(command);
+        ssh.output().await.expect("ssh runs")
+    }
+
+    /// Whether the guest lets root in by this password, once its ssh answers at all.
+    pub async fn lets_in(&self, id: i64, password: &str, limit: Duration) -> bool {
+        let ask = self.dir.path().join("ask");
+        std::fs::write(&ask, "#!/bin/sh\nprintf '%s\\n' \"$ANSWER\"\n").expect("a file");
+        std::fs::set_permissions(&ask, std::fs::Permissions::from_mode(0o700)).expect("permissions");
+        eventually(&format!("the guest {id} decides about a password"), limit, || async {
+            let mut ssh = self.ssh_to(id).await;
+            ssh.args(["-o", "PubkeyAuthentication=no", "-o", "NumberOfPasswordPrompts=1", "echo in"])
+                .envs([("SSH_ASKPASS_REQUIRE", "force"), ("ANSWER", password)])
+                .env("SSH_ASKPASS", &ask);
+            let output = ssh.output().await.expect("ssh runs");
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            match output.status.code() {
+                Some(0) => Some(output.stdout == b"in\n"),
+                _ if said.contains("Permission denied") => Some(false),
+                _ => None,
+            }
+        })
+        .await
+    }
+
+    async fn ssh_to(&self, id: i64) -> tokio::process::Command {
         let shown = self.http.get(format!("{}/v2/servers/{id}", self.url())).bearer_auth(&self.token);
         let shown: Value = shown.send().await.expect("an answer").json().await.expect("JSON");
         let host = shown["ssh"]["host"].as_str().unwrap_or_else(|| panic!("no ssh endpoint: {shown}"));
         let port = shown["ssh"]["port"].as_u64().expect("a port").to_string();
-        let key = self.dir.path().join("key");
         let mut ssh = tokio::process::Command::new("ssh");
-        ssh.args(["-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=no", "-o", "ConnectTimeout=5"])
-            .args(["-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR"])
-            .args(["-o", "ServerAliveInterval=5", "-o", "IdentitiesOnly=yes", "-i"])
-            .arg(key)
-            .args(["-p", &port, &format!("root@{host}"), command])
+        ssh.args(["-o", "StrictHostKeyChecking=no", "-o", "ConnectTimeout=5", "-o", "LogLevel=ERROR"])
+            .args(["-o", "UserKnownHostsFile=/dev/null", "-o", "ServerAliveInterval=5"])
+            .args(["-p", &port, "-l", "root", host])
             .stdin(Stdio::null());
-        ssh.output().await.expect("ssh runs")
+        ssh
     }
 
     /// Waits until the guest lets us in, and answers what a command prints there.

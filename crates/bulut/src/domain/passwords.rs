@@ -52,6 +52,11 @@ pub async fn shadow(app: &App, password: &[u8], nonce: &str) -> Result<String> {
     .await?
 }
 
+/// Whether a line of `/etc/shadow` holds this password, by SHA-512-crypt.
+pub fn is_shadow_of(password: &str, hash: &str) -> bool {
+    ShaCrypt::SHA512.verify_password(password.as_bytes(), hash).is_ok()
+}
+
 async fn on_thread<T: Send + 'static>(app: &App, work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
     let _permit = app.hashing().acquire().await.map_err(Error::internal)?;
     tokio::task::spawn_blocking(work).await.map_err(Error::internal)
