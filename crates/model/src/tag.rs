@@ -1,6 +1,17 @@
 //! Tags: short words that a customer puts on servers.
 
-use crate::{Error, Result};
+use crate::{Error, Result, Timestamp};
+
+/// A tag of an account's servers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tag {
+    /// The word.
+    pub word: String,
+    /// How many servers carry it.
+    pub servers: i64,
+    /// When it was first put on one of the account's servers.
+    pub created_at: Timestamp,
+}
 
 /// Longest tag, characters.
 pub const LENGTH_MAX: usize = 64;

@@ -36,7 +36,7 @@ pub struct Sample {
 }
 
 /// Counters of a server's machine as they were read: bytes since its `epoch` began.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Reading {
     /// Differs at every start of the machine.
     pub epoch: String,

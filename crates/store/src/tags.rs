@@ -2,23 +2,13 @@
 //! later gets that instant with it.
 
 use crate::session::{Failure, Row, Session};
+use bulut_model::tag::Tag;
 use bulut_model::{AccountId, Result, ServerId, Timestamp};
 use sea_orm::Value;
 
-/// A tag and how many servers carry it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Used {
-    /// The tag.
-    pub tag: String,
-    /// Servers that carry it.
-    pub servers: i64,
-    /// When it was first put on one of the account's servers.
-    pub created_at: Timestamp,
-}
-
-fn used(row: &Row) -> Result<Used, Failure> {
-    Ok(Used {
-        tag: row.text("tag")?,
+fn tag(row: &Row) -> Result<Tag, Failure> {
+    Ok(Tag {
+        word: row.text("tag")?,
         servers: row.int("servers")?,
         created_at: Timestamp(row.int("created_at")?),
     })
@@ -82,7 +72,7 @@ pub async fn remove_all(s: &impl Session, account: AccountId, tag: &str) -> Resu
 }
 
 /// The tags of the account's servers, oldest first.
-pub async fn list(s: &impl Session, account: AccountId) -> Result<Vec<Used>> {
+pub async fn list(s: &impl Session, account: AccountId) -> Result<Vec<Tag>> {
     let rows = s
         .all(
             "SELECT tag.tag AS tag, COUNT(*) AS servers, MIN(tag.created_at) AS created_at FROM tag \
@@ -92,5 +82,5 @@ pub async fn list(s: &impl Session, account: AccountId) -> Result<Vec<Used>> {
             vec![account.0.into()],
         )
         .await?;
-    Ok(rows.iter().map(used).collect::<Result<_, _>>()?)
+    Ok(rows.iter().map(tag).collect::<Result<_, _>>()?)
 }

@@ -2,9 +2,9 @@
 
 use crate::databases::{Db, START, at, laws};
 use crate::world::{World, account, at_once};
+use bulut_model::tag::Tag;
 use bulut_model::{AccountId, ServerId};
-use bulut_store::tags::{self, Used};
-use bulut_store::{Session, Store, servers};
+use bulut_store::{Session, Store, servers, tags};
 
 laws! {
     both:
@@ -27,8 +27,8 @@ async fn on(s: &Store, account: AccountId, id: ServerId) -> Vec<String> {
     servers::find_owned(s, account, id).await.unwrap().unwrap().tags
 }
 
-fn used(tag: &str, servers: i64, seconds: i64) -> Used {
-    Used { tag: tag.into(), servers, created_at: at(seconds) }
+fn used(word: &str, servers: i64, seconds: i64) -> Tag {
+    Tag { word: word.into(), servers, created_at: at(seconds) }
 }
 
 async fn tags_are_counted_and_told_oldest_first(db: Db) {
