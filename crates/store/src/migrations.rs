@@ -8,6 +8,7 @@ use bulut_model::{Error, Result, Timestamp};
 const MIGRATIONS: &[(i64, &str, &str)] = &[
     (1, "base", include_str!("migrations/0001_base.sql")),
     (2, "snapshots", include_str!("migrations/0002_snapshots.sql")),
+    (3, "cloud_at_cost", include_str!("migrations/0003_cloud_at_cost.sql")),
 ];
 
 /// Number of PostgreSQL's advisory lock that one migrating process holds.
