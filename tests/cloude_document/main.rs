@@ -272,7 +272,7 @@ async fn ends(cloud: &Program, second: i64, fingerprint: &str) {
 }
 
 #[test]
-fn every_line_of_the_document_answers_as_it_says_and_does_what_it_says() {
+fn every_line_of_the_document_has_its_answer_and_its_effect_in_real_guests() {
     let test = || async {
         let networking = if namespace::possible() { "routed" } else { "user" };
         let settings = [("BULUT_NETWORKING", networking)];

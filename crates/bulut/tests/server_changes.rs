@@ -343,3 +343,47 @@ async fn a_guest_that_neither_answers_nor_confirms_keeps_its_password() {
     assert!(event["message"].as_str().unwrap().contains("did not confirm"), "{event}");
     assert_eq!(before, picture(&cloud, &alice).await);
 }
+
+#[tokio::test]
+async fn a_snapshot_on_the_node_whose_row_is_gone_is_removed() {
+    let cloud = TestCloud::new().await;
+    let alice = cloud.customer("alice").await;
+    let stage = set(&cloud, &alice, Change::Snapshot, true).await;
+    let driver = cloud.app().driver(cloud.node()).unwrap();
+    bulut_store::snapshots::bury(
+        cloud.app().store(),
+        bulut_model::SnapshotId(stage.snapshot),
+        cloud.app().clock().now(),
+    )
+    .await
+    .unwrap();
+    assert_eq!(driver.snapshots().await.unwrap().len(), 1);
+    bulut::reconcile::snapshots::look(cloud.app()).await.unwrap();
+    assert!(driver.snapshots().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_snapshot_outlives_its_server_and_cannot_go_while_it_is_used() {
+    let cloud = TestCloud::new().await;
+    let alice = cloud.customer("alice").await;
+    let stage = set(&cloud, &alice, Change::Snapshot, true).await;
+    alice.send("DELETE", &format!("/v1/server/{}/destroy", stage.server), "").await.data();
+    cloud.run_until_idle().await;
+    assert_eq!(alice.snapshots().await[0]["subscription_id"], stage.server);
+    let of_it = alice.send("GET", &format!("/v1/server/{}/snapshots", stage.server), "").await.data();
+    assert_eq!(of_it.as_array().unwrap().len(), 1);
+    let form = format!("name=web2&package=eos3&snapshot_id={}", stage.snapshot);
+    let made = alice.send("POST", "/v1/server/create_from_snapshot", &form).await.data();
+    assert_eq!(alice.snapshots().await[0]["active_events"], serde_json::json!([made["event_id"]]));
+    let end = format!("id={}", stage.snapshot);
+    let refusal = alice.send("DELETE", "/v1/snapshot/destroy", &end).await;
+    assert_eq!(refusal.status.as_u16(), 409);
+    cloud.run_until_idle().await;
+    let id = ServerId(made["id"].as_i64().unwrap());
+    assert_eq!(cloud.world().read_disk(id).unwrap(), "before the snapshot");
+    let seed = cloud.world().machine(id).unwrap().spec.unwrap().seed;
+    assert!(seed.fresh_identity && seed.instance_id != stage.instance);
+    alice.send("DELETE", "/v1/snapshot/destroy", &end).await.data();
+    cloud.run_until_idle().await;
+    assert_eq!(cloud.world().read_disk(id).unwrap(), "before the snapshot", "it shares nothing with it");
+}

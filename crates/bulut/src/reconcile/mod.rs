@@ -3,7 +3,9 @@
 
 pub mod machines;
 pub mod seeds;
+pub mod snapshots;
 pub mod sweep;
+pub mod traffic;
 
 use crate::app::App;
 use std::time::Duration;
@@ -11,7 +13,9 @@ use tokio_util::sync::CancellationToken;
 
 /// How often each loop looks without being woken.
 const EVERY: Duration = Duration::from_secs(5);
-/// How often finished sessions are forgotten.
+/// How often snapshots on the nodes are compared with those that there should be.
+const SNAPSHOTS_EVERY: Duration = Duration::from_secs(60);
+/// How often what has expired is forgotten.
 const SWEEP_EVERY: Duration = Duration::from_secs(600);
 
 /// Runs all loops until `stop`.
@@ -19,7 +23,9 @@ pub async fn run(app: App, stop: CancellationToken) {
     tokio::join!(
         machines::watch(app.clone(), stop.clone()),
         every(EVERY, stop.clone(), || seeds::forget(&app)),
-        every(SWEEP_EVERY, stop.clone(), || sweep::sessions(&app)),
+        every(SNAPSHOTS_EVERY, stop.clone(), || snapshots::look(&app)),
+        every(SWEEP_EVERY, stop.clone(), || sweep::all(&app)),
+        traffic::watch(app.clone(), stop.clone()),
     );
 }
 
