@@ -3,6 +3,7 @@
 //! What belongs to the cloud (regions, packages, pools, prices) is data in the database, not a setting.
 
 use anyhow::{Context as _, bail};
+use bulut_model::network::Network;
 use confique::Config as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -111,6 +112,28 @@ pub struct Config {
     #[config(env = "BULUT_CORS_ORIGINS", default = [], parse_env = confique::env::parse::list_by_comma)]
     pub cors_origins: Vec<String>,
 
+    /// The URL that the cloud is reached at from outside, with the path prefix of a reverse proxy if there is one:
+    /// the beginning of every URL that the APIs hand out. By default it is what the request was sent to.
+    #[config(env = "BULUT_PUBLIC_URL")]
+    pub public_url: Option<String>,
+
+    /// Addresses and networks (10.0.0.0/8, fd00::/8) of reverse proxies whose X-Forwarded-Host and
+    /// X-Forwarded-Proto are believed. None by default.
+    #[config(env = "BULUT_TRUSTED_PROXIES", default = [], parse_env = confique::env::parse::list_by_comma)]
+    pub trusted_proxies: Vec<Network>,
+
+    /// How long a link to a console waits to be opened, seconds.
+    #[config(env = "BULUT_CONSOLE_LINK_S", default = 60)]
+    pub console_link_s: u64,
+
+    /// How long a console session lasts in which nobody types or points at anything, seconds.
+    #[config(env = "BULUT_CONSOLE_IDLE_S", default = 1800)]
+    pub console_idle_s: u64,
+
+    /// How long a console session lasts at most, seconds.
+    #[config(env = "BULUT_CONSOLE_SESSION_S", default = 28800)]
+    pub console_session_s: u64,
+
     /// Size of the simulated node: cores, MiB and GiB.
     #[config(env = "BULUT_SIMULATED_SIZE", default = [64, 262144, 16384], parse_env = confique::env::parse::list_by_comma)]
     pub simulated_size: Vec<u64>,
@@ -147,6 +170,9 @@ impl Config {
             .with_context(|| format!("the settings (environment, {}) cannot be read", path.display()))?;
         config.state = std::path::absolute(overrides.state.as_deref().unwrap_or(&config.state))?;
         config.listen = overrides.listen.unwrap_or(config.listen);
+        if let Some(url) = &mut config.public_url {
+            *url = public_url(url)?;
+        }
         config.check()?;
         Ok(config)
     }
@@ -212,6 +238,21 @@ impl Config {
         Duration::from_secs(self.password_limit_s)
     }
 
+    /// How long a link to a console waits to be opened.
+    pub fn console_link_life(&self) -> Duration {
+        Duration::from_secs(self.console_link_s)
+    }
+
+    /// How long a console session lasts without being used.
+    pub fn console_idle_limit(&self) -> Duration {
+        Duration::from_secs(self.console_idle_s)
+    }
+
+    /// How long a console session lasts at most.
+    pub fn console_session_limit(&self) -> Duration {
+        Duration::from_secs(self.console_session_s)
+    }
+
     /// How long an operation is held without renewing.
     pub fn lease(&self) -> Duration {
         Duration::from_millis(self.lease_ms)
@@ -221,6 +262,20 @@ impl Config {
     pub fn address_quarantine(&self) -> Duration {
         Duration::from_secs(self.address_quarantine_s)
     }
+}
+
+/// The URL without a slash at its end.
+fn public_url(text: &str) -> anyhow::Result<String> {
+    let url =
+        text.parse::<reqwest::Url>().with_context(|| format!("the setting public_url '{text}' is no URL"))?;
+    let plain = url.query().is_none() && url.fragment().is_none() && url.username().is_empty();
+    if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() || !plain {
+        bail!(
+            "the setting public_url '{text}' must be a scheme, a host, and where needed a port and a path: \
+             https://cloud.example.com/bulut"
+        );
+    }
+    Ok(url.as_str().trim_end_matches('/').to_owned())
 }
 
 /// FNV-1a over bytes: names a directory, protects nothing.
@@ -237,5 +292,14 @@ mod tests {
         let example = Config::example();
         assert!(example.contains("listen") && example.contains("stop_limit_s"));
         toml::from_str::<toml::Table>(&example).unwrap();
+    }
+
+    #[test]
+    fn the_public_url_is_a_place_to_put_paths_behind() {
+        assert_eq!(public_url("https://Cloud.example.com/").unwrap(), "https://cloud.example.com");
+        assert_eq!(public_url("http://10.0.0.1:8080/bulut/").unwrap(), "http://10.0.0.1:8080/bulut");
+        for bad in ["", "cloud.example.com", "ftp://x", "https://x/?a=b", "https://x/#a", "https://me@x/"] {
+            assert!(public_url(bad).is_err(), "{bad}");
+        }
     }
 }

@@ -12,6 +12,7 @@ pub mod invoice;
 pub mod ledger;
 pub mod money;
 pub mod name;
+pub mod network;
 pub mod operation;
 pub mod server;
 pub mod snapshot;

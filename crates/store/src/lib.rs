@@ -6,6 +6,7 @@
 
 pub mod accounts;
 pub mod addresses;
+pub mod consoles;
 pub mod forks;
 pub mod idempotency;
 pub mod images;

@@ -9,6 +9,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (1, "base", include_str!("migrations/0001_base.sql")),
     (2, "snapshots", include_str!("migrations/0002_snapshots.sql")),
     (3, "cloud_at_cost", include_str!("migrations/0003_cloud_at_cost.sql")),
+    (4, "consoles", include_str!("migrations/0004_consoles.sql")),
 ];
 
 /// Number of PostgreSQL's advisory lock that one migrating process holds.

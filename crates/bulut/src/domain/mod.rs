@@ -7,6 +7,7 @@ pub mod accounts;
 pub mod callers;
 pub mod catalog;
 pub mod changes;
+pub mod consoles;
 pub mod image_downloads;
 pub mod image_files;
 pub mod image_recipes;
