@@ -37,10 +37,6 @@ ALTER TABLE server ADD COLUMN run_mode TEXT NOT NULL DEFAULT 'normal';
 -- Lists of servers leave the passwords out.
 ALTER TABLE account ADD COLUMN hides_secrets BIGINT NOT NULL DEFAULT 0;
 
--- The package of servers whose sizes are free. It is no offer: nobody can order it by name.
-INSERT INTO package (slug, cpu, memory_mib, disk_gib, traffic_tb, hourly_micros, monthly_micros, active, position)
-VALUES ('custom', 0, 0, 0, 1, 0, 0, 0, 1000000);
-
 -- What a server's machine used when it was last looked at.
 CREATE TABLE machine_usage (
     server_id BIGINT PRIMARY KEY REFERENCES server (id),
