@@ -257,4 +257,12 @@ pub trait Driver: Send + Sync + 'static {
     /// `NoAgent` as well while the machine does not run, and when its agent may not or cannot do this. `Retry` when the
     /// agent answers, but the password is not what it should be afterwards. `Gone` when there is no such machine.
     async fn set_password(&self, id: ServerId, hash: &Secret) -> Result<PasswordSet, DriverError>;
+
+    /// Has the guest's agent call the running guest by another name, now and at its next boots, and reads it back.
+    /// `false` when the machine does not run, or nobody in the guest answers or may do this. `Retry` when the agent
+    /// answers, but the name is not what it should be afterwards. `Gone` when there is no such machine.
+    async fn set_hostname(&self, id: ServerId, hostname: &str) -> Result<bool, DriverError> {
+        let _ = hostname;
+        self.observe(id).await.map(|_| false)
+    }
 }

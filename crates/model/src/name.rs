@@ -53,6 +53,22 @@ pub fn check_hostname(field: &str, hostname: &str) -> Result<()> {
     ))
 }
 
+/// Checks a fully qualified host name: as [`check_hostname`], with at least two labels.
+///
+/// Errors: `Invalid` for `field`.
+pub fn check_fully_qualified(field: &str, hostname: &str) -> Result<()> {
+    check_hostname(field, hostname)?;
+    if hostname.contains('.') {
+        return Ok(());
+    }
+    Err(Error::invalid(
+        field,
+        format!(
+            "The {field} must be fully qualified, with at least one dot in it, for example web1.example.com."
+        ),
+    ))
+}
+
 /// A host name made from a server's free-text name, for servers whose order names none.
 /// `fallback` is used when nothing of the name can stand in a host name.
 pub fn hostname_from(name: &str, fallback: &str) -> String {
@@ -126,6 +142,16 @@ mod tests {
         let long = "a".repeat(65);
         for bad in ["", "-a", "a-", "a..b", ".a", "a.", "a_b", "a b", "é", "1.2.3.4", long.as_str()] {
             assert!(check_hostname("hostname", bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_fully_qualified_name_has_a_dot_in_it() {
+        for good in ["a.b", "localhost.domain.com", "Web1.Example.COM", "xn--ay-yia.example"] {
+            assert!(check_fully_qualified("hostname", good).is_ok(), "{good}");
+        }
+        for bad in ["", "localhost", "a.", ".a", "a..b", "a_b.c", "1.2.3.4", "a.b.", "çay.example"] {
+            assert!(check_fully_qualified("hostname", bad).is_err(), "{bad}");
         }
     }
 

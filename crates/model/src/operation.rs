@@ -31,6 +31,8 @@ pub enum OperationKind {
     ServerRestore,
     /// A new disk from an image; id, addresses and keys stay.
     ServerReinstall,
+    /// Another host name in the guest, and the name that its addresses lead back to.
+    ServerHostname,
     /// A snapshot of a server's disk.
     SnapshotCreate,
     /// The end of a snapshot.
@@ -39,7 +41,7 @@ pub enum OperationKind {
 
 impl OperationKind {
     /// All of them, for tests and metrics that walk the registry.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::ServerCreate,
         Self::ServerDestroy,
         Self::ServerStart,
@@ -49,6 +51,7 @@ impl OperationKind {
         Self::ServerUpgrade,
         Self::ServerRestore,
         Self::ServerReinstall,
+        Self::ServerHostname,
         Self::SnapshotCreate,
         Self::SnapshotDestroy,
     ];
@@ -65,6 +68,7 @@ impl OperationKind {
             Self::ServerUpgrade => "server_upgrade",
             Self::ServerRestore => "server_restore",
             Self::ServerReinstall => "server_reinstall",
+            Self::ServerHostname => "server_hostname",
             Self::SnapshotCreate => "snapshot_create",
             Self::SnapshotDestroy => "snapshot_destroy",
         }
@@ -89,7 +93,7 @@ impl OperationKind {
             Self::ServerStart => "VM.START",
             Self::ServerStop => "VM.STOP",
             Self::ServerReboot => "VM.REBOOT",
-            Self::ServerPassword | Self::ServerReinstall => "VM.UPDATE",
+            Self::ServerPassword | Self::ServerReinstall | Self::ServerHostname => "VM.UPDATE",
             Self::ServerUpgrade => "VM.UPGRADE",
             Self::ServerRestore => "VM.RESTORE",
             Self::SnapshotCreate => "SNAPSHOT.CREATE",

@@ -105,6 +105,8 @@ pub struct Server {
     pub name: String,
     /// Its host name.
     pub hostname: String,
+    /// What its owner had its addresses lead back to; none: the default.
+    pub reverse_name: Option<String>,
     /// Virtual CPUs.
     pub cpu: u32,
     /// Memory, MiB.

@@ -13,6 +13,7 @@ pub mod images;
 pub mod invoices;
 pub mod ledger;
 pub mod migrations;
+pub mod names;
 pub mod nodes;
 pub mod operations;
 pub mod packages;

@@ -270,7 +270,16 @@ pub async fn settle(
     now: Timestamp,
 ) -> Result<bool> {
     let values = vec![status.code().into(), message.into(), now.0.into()];
-    fenced(s, fence, "status = $1, message = $2, completed_at = $3, lease_until = 0", values).await
+    // A success keeps what was remarked of it.
+    let change = "status = $1, message = COALESCE($2, message), completed_at = $3, lease_until = 0";
+    fenced(s, fence, change, values).await
+}
+
+/// What is to be said of an operation although it succeeds; an operation that fails says why instead.
+pub async fn remark(s: &impl Session, id: OperationId, remark: Option<&str>) -> Result<()> {
+    let sql = "UPDATE operation SET message = $2 WHERE id = $1 AND status = 0 AND direction = 'forward'";
+    s.execute(sql, vec![id.0.into(), remark.into()]).await?;
+    Ok(())
 }
 
 /// The servers that an operation holds now, for the reconciler, which leaves them alone.

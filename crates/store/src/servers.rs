@@ -94,7 +94,8 @@ pub struct Details {
 const SELECT: &str = "SELECT server.id AS id, server.account_id AS account_id, server.region_id AS region_id, \
      server.node_id AS node_id, server.package_id AS package_id, server.image_id AS image_id, \
      region.slug AS region_slug, package.slug AS package_slug, image.slug AS image_slug, \
-     server.name AS name, server.hostname AS hostname, server.cpu AS cpu, server.memory_mib AS memory_mib, \
+     server.name AS name, server.hostname AS hostname, server.reverse_name AS reverse_name, \
+     server.cpu AS cpu, server.memory_mib AS memory_mib, \
      server.disk_gib AS disk_gib, server.traffic_tb AS traffic_tb, server.phase AS phase, \
      server.power AS power, server.ipv6 AS ipv6, server.ipv6_prefix AS ipv6_prefix, \
      server.ipv6_gateway AS ipv6_gateway, server.ssh_endpoint AS ssh_endpoint, \
@@ -145,6 +146,7 @@ fn server(row: &Row) -> Result<Server, Failure> {
         image_slug: row.text("image_slug")?,
         name: row.text("name")?,
         hostname: row.text("hostname")?,
+        reverse_name: row.opt_text("reverse_name")?,
         cpu: row.small("cpu")?,
         memory_mib: row.unsigned("memory_mib")?,
         disk_gib: row.unsigned("disk_gib")?,
@@ -415,6 +417,7 @@ pub async fn bury(s: &impl Session, id: ServerId, now: Timestamp) -> Result<()> 
         nodes::release(s, NodeId(row.int("node_id")?), size).await?;
     }
     s.execute("DELETE FROM tag WHERE server_id = $1", vec![id.0.into()]).await?;
+    s.execute("DELETE FROM dns_claim WHERE server_id = $1", vec![id.0.into()]).await?;
     s.execute(
         "UPDATE server SET phase = 'destroyed', power = 'stopped', sealed_password = NULL, user_data = NULL, \
          seed_secret = 0, ssh_endpoint = NULL, destroyed_at = COALESCE(destroyed_at, $2) WHERE id = $1",

@@ -22,6 +22,8 @@ pub struct Plan {
     pub disk: Option<DiskPlan>,
     /// Its new root password.
     pub password: Option<NewPassword>,
+    /// Its new host name.
+    pub hostname: Option<String>,
 }
 
 /// A new size, whose room is reserved as far as it is larger.

@@ -70,7 +70,7 @@ async fn spec_of(ctx: &Context, plan: &Plan) -> Result<MachineSpec> {
         nic: nic(app, &server).await?,
         seed: Seed {
             instance_id: details.instance_id,
-            hostname: server.hostname.clone(),
+            hostname: plan.hostname.clone().unwrap_or_else(|| server.hostname.clone()),
             ssh_keys: details.ssh_keys,
             root_password,
             user_data,

@@ -6,6 +6,7 @@ pub mod engine;
 pub mod machine;
 mod server_create;
 mod server_destroy;
+mod server_hostname;
 mod server_password;
 mod server_reboot;
 mod server_reinstall;
@@ -32,6 +33,7 @@ pub fn definition(kind: OperationKind) -> &'static Definition {
         OperationKind::ServerUpgrade => &server_upgrade::DEFINITION,
         OperationKind::ServerRestore => &server_restore::DEFINITION,
         OperationKind::ServerReinstall => &server_reinstall::DEFINITION,
+        OperationKind::ServerHostname => &server_hostname::DEFINITION,
         OperationKind::SnapshotCreate => &snapshot_create::DEFINITION,
         OperationKind::SnapshotDestroy => &snapshot_destroy::DEFINITION,
     }

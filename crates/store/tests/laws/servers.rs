@@ -46,6 +46,7 @@ async fn a_server_comes_back_as_it_was_ordered(db: Db) {
         image_slug: "debian-12-x64".into(),
         name: "web1".into(),
         hostname: "web1.example.com".into(),
+        reverse_name: None,
         cpu: 1,
         memory_mib: 1024,
         disk_gib: 25,

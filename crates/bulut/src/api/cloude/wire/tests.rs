@@ -20,6 +20,7 @@ fn server() -> Server {
         image_slug: "ubuntu-16-04-x64".into(),
         name: "ubuntu-16-04-x64".into(),
         hostname: "ubuntu-16-04-x64".into(),
+        reverse_name: None,
         cpu: 1,
         memory_mib: 1024,
         disk_gib: 40,

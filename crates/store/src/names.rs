@@ -1,0 +1,241 @@
+//! Names: what servers' addresses lead back to, the serials of zones, and what an external server of names was told.
+
+use crate::addresses;
+use crate::session::{Failure, Row, Session};
+use bulut_model::{Result, ServerId, Timestamp};
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+/// A server as far as names go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Named {
+    /// Its id, from which its default name derives.
+    pub server: ServerId,
+    /// What its owner had its addresses lead back to; none: the default.
+    pub reverse_name: Option<String>,
+    /// That name is one of the provider's own zone, and this server's.
+    pub claimed: bool,
+    /// Its IPv4 address.
+    pub ipv4: Option<Ipv4Addr>,
+    /// Its IPv6 address.
+    pub ipv6: Option<Ipv6Addr>,
+}
+
+/// A number for the state of all names: it differs when a server came, went or changed its name.
+///
+/// It is three sums over the servers that exist, so that it costs no more than reading their index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Revision {
+    servers: i64,
+    ids: i64,
+    changes: i64,
+    pools: i64,
+}
+
+/// The present revision of all names.
+pub async fn revision(s: &impl Session) -> Result<Revision> {
+    let row = s
+        .one(
+            "SELECT COUNT(*) AS servers, CAST(COALESCE(SUM(id), 0) AS BIGINT) AS ids, \
+             CAST(COALESCE(SUM(name_revision), 0) AS BIGINT) AS changes, \
+             (SELECT COUNT(*) FROM address_pool) AS pools FROM server WHERE phase <> 'destroyed'",
+            vec![],
+        )
+        .await?;
+    let row = row.ok_or_else(|| Failure::Fault("a count came back without a row".into()))?;
+    Ok(Revision {
+        servers: row.int("servers")?,
+        ids: row.int("ids")?,
+        changes: row.int("changes")?,
+        pools: row.int("pools")?,
+    })
+}
+
+/// Sets what a server is called, in the guest and by its addresses.
+pub async fn set_reverse(s: &impl Session, server: ServerId, hostname: &str) -> Result<()> {
+    s.execute(
+        "UPDATE server SET hostname = $2, reverse_name = $2, name_revision = name_revision + 1 WHERE id = $1",
+        vec![server.0.into(), hostname.into()],
+    )
+    .await?;
+    Ok(())
+}
+
+/// Takes a name of the provider's own zone for a server, in small letters. `false`: another server has it.
+pub async fn claim(s: &impl Session, name: &str, server: ServerId) -> Result<bool> {
+    let values = || vec![name.into(), server.0.into()];
+    let sql = "INSERT INTO dns_claim (name, server_id) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING";
+    if s.execute(sql, values()).await? > 0 {
+        return Ok(true);
+    }
+    let sql = "SELECT name FROM dns_claim WHERE name = $1 AND server_id = $2";
+    Ok(s.one(sql, values()).await?.is_some())
+}
+
+/// Gives back the names that a server took and is not called by: all but the one that it has.
+pub async fn settle_claims(s: &impl Session, server: ServerId) -> Result<()> {
+    s.execute(
+        "DELETE FROM dns_claim WHERE server_id = $1 AND name <> COALESCE((SELECT LOWER(reverse_name) FROM server \
+         WHERE id = $1 AND phase <> 'destroyed'), '')",
+        vec![server.0.into()],
+    )
+    .await?;
+    Ok(())
+}
+
+fn named(row: &Row) -> Result<Named, Failure> {
+    let ipv4 = row
+        .opt_text("ipv4")?
+        .map(|text| text.parse().map_err(|_| Failure::Fault(format!("{text} is no IPv4 address"))));
+    Ok(Named {
+        server: ServerId(row.int("id")?),
+        reverse_name: row.opt_text("reverse_name")?,
+        claimed: row.opt_text("claim")?.is_some(),
+        ipv4: ipv4.transpose()?,
+        ipv6: row.opt_text("ipv6")?.as_deref().map(addresses::ipv6).transpose()?,
+    })
+}
+
+/// All servers that exist, with their names and addresses, oldest first.
+pub async fn all(s: &impl Session) -> Result<Vec<Named>> {
+    let rows = s
+        .all(
+            "SELECT server.id AS id, server.reverse_name AS reverse_name, server.ipv6 AS ipv6, \
+             address.address AS ipv4, dns_claim.name AS claim FROM server \
+             LEFT JOIN address ON address.server_id = server.id \
+             LEFT JOIN dns_claim ON dns_claim.server_id = server.id AND dns_claim.name = LOWER(reverse_name) \
+             WHERE server.phase <> 'destroyed' ORDER BY server.id",
+            vec![],
+        )
+        .await?;
+    Ok(rows.iter().map(named).collect::<Result<_, _>>()?)
+}
+
+/// A zone as it was last served.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ZoneState {
+    /// Its name.
+    pub name: String,
+    /// A digest of its content.
+    pub digest: String,
+    /// Its serial.
+    pub serial: u32,
+    /// When its content changed last.
+    pub changed_at: Timestamp,
+}
+
+/// The zones as they were last served. Their rows are locked in a transaction, so that replicas agree.
+pub async fn zones(s: &impl Session) -> Result<Vec<ZoneState>> {
+    let rows =
+        s.all("SELECT name, digest, serial, changed_at FROM dns_zone ORDER BY name {lock}", vec![]).await?;
+    let state = |row: &Row| -> Result<ZoneState, Failure> {
+        Ok(ZoneState {
+            name: row.text("name")?,
+            digest: row.text("digest")?,
+            serial: row.small("serial")?,
+            changed_at: Timestamp(row.int("changed_at")?),
+        })
+    };
+    Ok(rows.iter().map(state).collect::<Result<_, _>>()?)
+}
+
+/// Remembers a zone's content and serial.
+pub async fn set_zone(s: &impl Session, zone: &ZoneState) -> Result<()> {
+    s.execute(
+        "INSERT INTO dns_zone (name, digest, serial, changed_at) VALUES ($1, $2, $3, $4) ON CONFLICT (name) \
+         DO UPDATE SET digest = excluded.digest, serial = excluded.serial, changed_at = excluded.changed_at",
+        vec![
+            zone.name.clone().into(),
+            zone.digest.clone().into(),
+            i64::from(zone.serial).into(),
+            zone.changed_at.0.into(),
+        ],
+    )
+    .await?;
+    Ok(())
+}
+
+/// A record that an external server of names was told, or is to be told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Published {
+    /// The name that has the record.
+    pub owner: String,
+    /// `PTR`, `A` or `AAAA`.
+    pub kind: String,
+    /// What it says; none: it is to go.
+    pub value: Option<String>,
+    /// Whether the server has confirmed it.
+    pub agreed: bool,
+    /// Tries that failed since it was last agreed.
+    pub failures: i64,
+    /// Why the last try failed.
+    pub last_error: Option<String>,
+}
+
+fn published_row(row: &Row) -> Result<Published, Failure> {
+    Ok(Published {
+        owner: row.text("owner")?,
+        kind: row.text("kind")?,
+        value: row.opt_text("value")?,
+        agreed: row.flag("agreed")?,
+        failures: row.int("failures")?,
+        last_error: row.opt_text("last_error")?,
+    })
+}
+
+/// All that the external server was told.
+pub async fn published(s: &impl Session) -> Result<Vec<Published>> {
+    let sql =
+        "SELECT owner, kind, value, agreed, failures, last_error FROM dns_published ORDER BY owner, kind";
+    Ok(s.all(sql, vec![]).await?.iter().map(published_row).collect::<Result<_, _>>()?)
+}
+
+/// Remembers what the external server is about to be told; from now on it is told until it agrees.
+pub async fn intend(
+    s: &impl Session,
+    owner: &str,
+    kind: &str,
+    value: Option<&str>,
+    now: Timestamp,
+) -> Result<()> {
+    s.execute(
+        "INSERT INTO dns_published (owner, kind, value, agreed, failures, changed_at) \
+         VALUES ($1, $2, $3, 0, 0, $4) ON CONFLICT (owner, kind) \
+         DO UPDATE SET value = excluded.value, agreed = 0, failures = 0, changed_at = excluded.changed_at",
+        vec![owner.into(), kind.into(), value.into(), now.0.into()],
+    )
+    .await?;
+    Ok(())
+}
+
+/// The external server has confirmed `told`. Nothing happens if something else is intended by now. What is gone is
+/// forgotten.
+pub async fn agree(s: &impl Session, told: &Published) -> Result<()> {
+    let key = vec![told.owner.clone().into(), told.kind.clone().into()];
+    match &told.value {
+        Some(value) => {
+            let mut values = key;
+            values.push(value.clone().into());
+            s.execute(
+                "UPDATE dns_published SET agreed = 1, failures = 0, last_error = NULL \
+                 WHERE owner = $1 AND kind = $2 AND value = $3",
+                values,
+            )
+            .await?
+        }
+        None => {
+            s.execute("DELETE FROM dns_published WHERE owner = $1 AND kind = $2 AND value IS NULL", key)
+                .await?
+        }
+    };
+    Ok(())
+}
+
+/// The external server could not be told, or refused.
+pub async fn disagree(s: &impl Session, told: &Published, why: &str) -> Result<()> {
+    s.execute(
+        "UPDATE dns_published SET failures = failures + 1, last_error = $3 WHERE owner = $1 AND kind = $2",
+        vec![told.owner.clone().into(), told.kind.clone().into(), why.into()],
+    )
+    .await?;
+    Ok(())
+}
