@@ -5,16 +5,18 @@
 #   check.sh --packages                        prints the Debian packages that it needs
 #
 # The guest gets a NoCloud seed with a static address, a key, a password and a customer's own part, then is asked over
-# ssh and over the guest agent whether all of it came true; in the end its power button is pressed.
+# ssh, over its serial line and over the guest agent whether all of it came true; it is restarted with a larger disk, and
+# once more with the seed of another instance; in the end its power button is pressed.
 # ACCEL (tcg), CPUS (1), MEMORY_MIB (by image), TIMEOUT (seconds to the ssh banner, 400), KEEP=1 keeps the directory,
 # ASK="command" has the guest run it after its first boot, and shows the answer.
 set -euo pipefail
 
 PATH=$PATH:/usr/sbin:/sbin
 ADDRESS=10.77.0.20 GATEWAY=10.77.0.1 ADDRESS6=fd77::20 GATEWAY6=fe80::1 MAC=52:54:00:77:00:20
-NAME=check-guest PASSWORD="first pass:word" SECOND_PASSWORD="second-password"
-DISK_GIB=5 TIMEOUT=${TIMEOUT:-400}
-PACKAGES="qemu-system-x86 qemu-utils ovmf xorriso openssh-client jq python3"
+NAME=check-guest PASSWORD="first pass:word" SECOND_PASSWORD="second-password" THIRD_PASSWORD="third-password"
+DISK_GIB=5 GROWN_GIB=7 TIMEOUT=${TIMEOUT:-400}
+PACKAGES="qemu-system-x86 qemu-utils ovmf xorriso openssh-client openssl jq python3"
+MERGE_TYPE="list(append)+dict(no_replace,recurse_list)+str()"
 FAILED=0 QEMU_PID=''
 
 die() { printf 'check: error: %s\n' "$*" >&2; exit 1; }
@@ -31,13 +33,14 @@ clean_up() {
     if [ -n "${KEEP:-}" ]; then echo "check: kept $WORK" >&2; else rm -rf "$WORK"; fi
 }
 
-# The seed is a multipart document, like those that the control plane makes: its own part, then the customer's two.
+# make_seed INSTANCE WORD: a multipart document, like those that the control plane makes: its own part, then the
+# customer's two. WORD is what each boot leaves behind.
 make_seed() {
     local key
-    ssh-keygen -q -t ed25519 -N '' -C check -f "$WORK/key"
+    [ -e "$WORK/key" ] || ssh-keygen -q -t ed25519 -N '' -C check -f "$WORK/key"
     key=$(cat "$WORK/key.pub")
-    mkdir "$WORK/seed"
-    jq -n --arg name "$NAME" --arg id "i-$RANDOM$RANDOM" '{"instance-id": $id, "local-hostname": $name}' > "$WORK/seed/meta-data"
+    mkdir -p "$WORK/seed"
+    jq -n --arg name "$NAME" --arg id "$1" '{"instance-id": $id, "local-hostname": $name}' > "$WORK/seed/meta-data"
     jq -n --arg mac "$MAC" --arg a4 "$ADDRESS/26" --arg a6 "$ADDRESS6/128" --arg g4 "$GATEWAY" --arg g6 "$GATEWAY6" '
         {version: 2, ethernets: {eth0: {match: {macaddress: $mac}, "set-name": "eth0", "accept-ra": false, addresses: [$a4, $a6],
          routes: [{to: "0.0.0.0/0", via: $g4}, {to: "::/0", via: $g6, "on-link": true}],
@@ -46,17 +49,20 @@ make_seed() {
         printf 'MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary="==check=="\n\n'
         printf -- '--==check==\nContent-Type: text/cloud-config; charset="utf-8"\n\n#cloud-config\n'
         jq -n --arg name "$NAME" --arg key "$key" --arg password "$PASSWORD" '
-            {hostname: $name, fqdn: ($name + ".example.org"), disable_root: false, ssh_pwauth: true, ssh_authorized_keys: [$key],
+            {hostname: $name, fqdn: ($name + ".example.org"), prefer_fqdn_over_hostname: true, disable_root: false, ssh_pwauth: true, ssh_authorized_keys: [$key],
              chpasswd: {expire: false, users: [{name: "root", password: $password, type: "text"}]}}'
         printf -- '--==check==\nContent-Type: text/x-shellscript; charset="utf-8"\nContent-Transfer-Encoding: base64\n\n'
         # shellcheck disable=SC2016  # the guest's shell expands these
         printf '#!/bin/sh\necho "ran as $(id -un)" > /root/from-script\n' | base64
-        printf -- '--==check==\nContent-Type: text/cloud-config\nMerge-Type: list(append)+dict(no_replace,recurse_list)+str()\n\n#cloud-config\n'
-        jq -n '{runcmd: [["sh", "-c", "echo \"$1\" > /root/from-runcmd", "-", "it'"'"'s run"], "echo again >> /root/from-runcmd"],
+        printf -- '--==check==\nContent-Type: text/cloud-config\nMerge-Type: %s\n\n#cloud-config\n' "$MERGE_TYPE"
+        jq -n --arg word "$2" '{runcmd: [["sh", "-c", "echo \"$1\" > /root/from-runcmd", "-", "it'"'"'s run"], "echo again >> /root/from-runcmd"],
+            bootcmd: ["(\nexit 7\n)", "echo \($word | @sh) >> /root/from-bootcmd"],
             write_files: [{path: "/opt/check/file", permissions: "0640", encoding: "b64", content: ("bits & pieces" | @base64)}]}'
         printf -- '--==check==--\n'
     } > "$WORK/seed/user-data"
-    xorriso -as genisoimage -quiet -output "$WORK/seed.iso" -volid cidata -joliet -rock "$WORK"/seed/* 2>/dev/null
+    xorriso -as genisoimage -quiet -output "$WORK/new.iso" -volid cidata -joliet -rock "$WORK"/seed/* 2>/dev/null
+    # Into the same file, which the guest that runs has for its disk.
+    cat "$WORK/new.iso" > "$WORK/seed.iso"
 }
 
 free_port() {
@@ -93,7 +99,7 @@ start() {
         -device "virtio-net-pci,netdev=net,mac=$MAC,romfile=" -object rng-random,id=rng,filename=/dev/urandom -device virtio-rng-pci,rng=rng \
         -device virtio-serial-pci -chardev "socket,id=agent,path=$WORK/agent.sock,server=on,wait=off" \
         -device virtserialport,chardev=agent,name=org.qemu.guest_agent.0 \
-        -serial "file:$WORK/serial.log" -qmp "unix:$WORK/qmp.sock,server=on,wait=off" < /dev/null > "$WORK/qemu.log" 2>&1 &
+        -chardev "socket,id=serial,path=$WORK/serial.sock,server=on,wait=off,logfile=$WORK/serial.log" -serial chardev:serial -qmp "unix:$WORK/qmp.sock,server=on,wait=off" < /dev/null > "$WORK/qemu.log" 2>&1 &
     QEMU_PID=$!
 }
 
@@ -165,7 +171,7 @@ check_seed() {
     note "cloud-init is done"
     status=$(guest 'cloud-init status --format json' | jq -c '[.status, (.errors | length)]')
     expect "cloud-init status as JSON" '["done",0]' "$status"
-    expect "host name" "$NAME" "$(guest hostname)"
+    expect "host name" "$NAME.example.org" "$(guest hostname)"
     expect "address" "$ADDRESS/26" "$(guest ip -4 addr show dev eth0 | awk '$1 == "inet" { print $2 }')"
     expect "gateway" "$GATEWAY" "$(guest ip -4 route | awk '$1 == "default" { print $3 }')"
     expect "IPv6 address" "$ADDRESS6/128" "$(guest ip -6 addr show dev eth0 | awk '$1 == "inet6" && $2 ~ /^fd77/ { print $2 }')"
@@ -174,6 +180,7 @@ check_seed() {
     expect "root grown to $DISK_GIB GiB" "yes" "$(guest df -m / | awk -v want=$((DISK_GIB * 1024 * 9 / 10)) 'NR == 2 { print ($2 > want ? "yes" : $2) }')"
     expect "customer's script" "ran as root" "$(guest cat /root/from-script)"
     expect "customer's runcmd" "it's run again" "$(guest cat /root/from-runcmd | tr '\n' ' ' | sed 's/ $//')"
+    expect "customer's bootcmd" "first" "$(guest cat /root/from-bootcmd | tr '\n' ' ' | sed 's/ $//')"
     expect "customer's file" "640 bits & pieces" "$(guest 'stat -c %a /opt/check/file; cat /opt/check/file' | tr '\n' ' ' | sed 's/ $//')"
     expect "machine id" "32" "$(guest cat /etc/machine-id | tr -d '\n' | wc -c)"
     expect "password of the seed" "in" "$(guest_by_password "$PASSWORD")"
@@ -181,18 +188,68 @@ check_seed() {
     expect "sftp" "check" "$(sftp "${SSH_OPTIONS[@]}" -P "$PORT" -i "$WORK/key" -b <(echo "get /etc/hostname $WORK/hostname") root@127.0.0.1 > /dev/null 2>&1; cut -c1-5 "$WORK/hostname" 2>/dev/null)"
 }
 
+# Sees the prompt, logs in, and asks who that is: prints the answer.
+serial_login() {
+    python3 - "$WORK/serial.sock" "$1" <<'PYTHON'
+import socket, sys, time
+link = socket.socket(socket.AF_UNIX)
+link.settimeout(1)
+link.connect(sys.argv[1])
+end = time.monotonic() + 90
+seen = b""
+def wait(what, instead=b"Login incorrect", again=None):
+    global seen
+    while what not in seen and instead not in seen and time.monotonic() < end:
+        if again: link.sendall(again)
+        try: seen += link.recv(4096)
+        except TimeoutError: pass
+        else: again = None
+    found, seen = what in seen, seen.split(what, 1)[-1]
+    return found
+if not wait(b"login: ", again=b"\r"): sys.exit("no prompt")
+link.sendall(b"root\r")
+if not wait(b"assword: "): sys.exit("no question for the password")
+link.sendall(sys.argv[2].encode() + b"\r")
+if not wait(b"# "): sys.exit("refused")
+link.sendall(b"echo I am $(id -un), really\r")
+print("in as root" if wait(b"I am root, really") else "no answer")
+link.sendall(b"exit\r")
+PYTHON
+}
+
+# Writes down a file of the guest as its agent reads it.
+agent_file() {
+    local handle
+    handle=$(agent "$(jq -nc --arg path "$1" '{execute: "guest-file-open", arguments: {path: $path, mode: "r"}}')")
+    agent "{\"execute\": \"guest-file-read\", \"arguments\": {\"handle\": $handle}}" | jq -r '."buf-b64" | @base64d'
+    agent "{\"execute\": \"guest-file-close\", \"arguments\": {\"handle\": $handle}}" > /dev/null
+}
+
+# agent_password SECRET CRYPTED
+agent_password() {
+    agent "$(jq -nc --arg secret "$1" --argjson crypted "$2" \
+        '{execute: "guest-set-user-password", arguments: {username: "root", password: ($secret | @base64), crypted: $crypted}}')" > /dev/null
+}
+
 check_agent() {
+    local hash
     expect "agent answers" "{}" "$(agent '{"execute": "guest-ping"}')"
-    expect "agent runs a command" "$NAME" "$(agent_exec hostname)"
+    expect "agent runs a command" "$NAME.example.org" "$(agent_exec hostname)"
     expect "agent tells the addresses" "$ADDRESS" "$(agent '{"execute": "guest-network-get-interfaces"}' |
         jq -r '.[] | select(.name == "eth0") | ."ip-addresses"[] | select(."ip-address-type" == "ipv4") | ."ip-address"')"
     expect "agent freezes and thaws" "true" "$(agent '{"execute": "guest-fsfreeze-freeze"}' '{"execute": "guest-fsfreeze-thaw"}' | jq '. > 0')"
-    agent "$(jq -nc --arg password "$SECOND_PASSWORD" '{execute: "guest-set-user-password", arguments: {username: "root", password: ($password | @base64), crypted: false}}')" > /dev/null
+    agent_password "$SECOND_PASSWORD" false
     expect "password set by the agent" "in" "$(guest_by_password "$SECOND_PASSWORD")"
     expect "former password" "refused" "$(guest_by_password "$PASSWORD")"
+    hash=$(openssl passwd -6 "$THIRD_PASSWORD")
+    agent_password "$hash" true
+    expect "agent reads what it has set" "$hash" "$(agent_file /etc/shadow | awk -F: '$1 == "root" { print $2 }')"
+    expect "password set as a hash" "in" "$(guest_by_password "$THIRD_PASSWORD")"
+    expect "password on the serial line" "in as root" "$(serial_login "$THIRD_PASSWORD" 2>&1)"
+    expect "wrong one on the serial line" "refused" "$(serial_login "$SECOND_PASSWORD" 2>&1)"
 }
 
-check_restart() {
+restart() {
     local before=$EPOCHREALTIME boot_id patience=3
     boot_id=$(guest cat /proc/sys/kernel/random/boot_id)
     guest reboot || true
@@ -203,9 +260,49 @@ check_restart() {
         sleep 1
     done
     note "was back $(seconds_since "$before") s after reboot was asked"
-    expect "host name after a reboot" "$NAME" "$(guest hostname)"
+}
+
+host_key() { ssh-keyscan -T 60 -t ed25519 -p "$PORT" 127.0.0.1 2>/dev/null | awk '{ print $3 }'; }
+machine_id() { guest cat /etc/machine-id; }
+boots() { guest cat /root/from-bootcmd | tr '\n' ' ' | sed 's/ $//'; }
+differs() { if [ -n "$2" ] && [ "$1" != "$2" ]; then echo differs; else echo "the same: $2"; fi; }
+
+check_restart() {
+    local key machine
+    key=$(host_key) machine=$(machine_id)
+    talk "$WORK/qmp.sock" '{"execute": "qmp_capabilities"}' \
+        "{\"execute\": \"block_resize\", \"arguments\": {\"device\": \"root\", \"size\": $((GROWN_GIB << 30))}}" > /dev/null
+    restart
+    expect "host name after a reboot" "$NAME.example.org" "$(guest hostname)"
     expect "runcmd ran once" "2" "$(guest 'wc -l < /root/from-runcmd')"
-    expect "password set by the agent stays" "in" "$(guest_by_password "$SECOND_PASSWORD")"
+    expect "bootcmd ran again" "first first" "$(boots)"
+    expect "root grown to $GROWN_GIB GiB" "yes" "$(guest df -m / | awk -v want=$((GROWN_GIB * 1024 * 9 / 10)) 'NR == 2 { print ($2 > want ? "yes" : $2) }')"
+    expect "password set by the agent stays" "in" "$(guest_by_password "$THIRD_PASSWORD")"
+    expect "host key stays" "$key" "$(host_key)"
+    expect "machine id stays" "$machine" "$(machine_id)"
+}
+
+# The next boot finds another seed: a known instance takes its bootcmd, a new one everything.
+check_other_seeds() {
+    local key machine
+    key=$(host_key)
+    make_seed "$INSTANCE" other
+    restart
+    expect "bootcmd of the seed as it is now" "first first other" "$(boots)"
+    expect "password stays with a known instance" "in" "$(guest_by_password "$THIRD_PASSWORD")"
+    expect "host key stays with a known instance" "$key" "$(host_key)"
+    machine=$(machine_id)
+    guest rm /root/from-runcmd /root/from-script
+    make_seed "$INSTANCE-copy" new
+    restart
+    expect "cloud-init status of a new instance" "status: done" "$(guest 'cloud-init status --wait 2>/dev/null' | tr -d '.\n' | sed 's/\(status: [a-z]*\).*/\1/')"
+    expect "bootcmd of a new instance" "first first other new" "$(boots)"
+    expect "customer's script, again" "ran as root" "$(guest cat /root/from-script)"
+    expect "customer's runcmd, again" "2" "$(guest 'wc -l < /root/from-runcmd')"
+    expect "password of the seed, again" "in" "$(guest_by_password "$PASSWORD")"
+    expect "host key of a new instance" "differs" "$(differs "$key" "$(host_key)")"
+    # The others keep it until they are told: systemd makes one only where there is none.
+    [ "$(describe slug)" != tiny ] || expect "machine id of a new instance" "differs" "$(differs "$machine" "$(machine_id)")"
 }
 
 check_power_button() {
@@ -220,7 +317,7 @@ case ${1:-} in
     --packages) echo "$PACKAGES"; exit ;;
     '' | -*) sed -n '2,11s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
 esac
-for tool in qemu-system-x86_64 qemu-img xorriso ssh-keygen jq python3; do
+for tool in qemu-system-x86_64 qemu-img xorriso ssh-keygen openssl jq python3; do
     command -v $tool > /dev/null || die "$tool is missing: apt-get install $PACKAGES"
 done
 IMAGE=$(cd "$1" && pwd)
@@ -232,7 +329,8 @@ WORK=$(mktemp -d "${TMPDIR:-/var/tmp}/bulut-check.XXXXXX")
 trap clean_up EXIT
 trap 'exit 130' INT TERM
 
-make_seed
+INSTANCE=i-$RANDOM$RANDOM
+make_seed "$INSTANCE" first
 start
 note "started $(describe slug) by $MODE, ${CPUS:-1} CPU, $MEMORY MiB, ${ACCEL:-tcg}, ssh on 127.0.0.1:$PORT"
 wait_for_banner
@@ -240,6 +338,7 @@ check_seed
 [ -z "${ASK:-}" ] || guest "$ASK"
 check_agent
 check_restart
+check_other_seeds
 check_power_button
 [ $FAILED -eq 0 ] || die "$FAILED checks failed"
 note "passed: $(describe slug) by $MODE"
