@@ -119,7 +119,7 @@ pub struct Config {
 
     /// Addresses and networks (10.0.0.0/8, fd00::/8) of reverse proxies whose X-Forwarded-Host and
     /// X-Forwarded-Proto are believed. None by default.
-    #[config(env = "BULUT_TRUSTED_PROXIES", default = [], parse_env = confique::env::parse::list_by_comma)]
+    #[config(env = "BULUT_TRUSTED_PROXIES", default = [], parse_env = networks)]
     pub trusted_proxies: Vec<Network>,
 
     /// How long a link to a console waits to be opened, seconds.
@@ -262,6 +262,12 @@ impl Config {
     pub fn address_quarantine(&self) -> Duration {
         Duration::from_secs(self.address_quarantine_s)
     }
+}
+
+/// Networks, separated by commas.
+fn networks(text: &str) -> bulut_model::Result<Vec<Network>> {
+    let refuse = |why: String| bulut_model::Error::invalid("trusted_proxies", why);
+    text.split(',').map(|one| one.trim().parse().map_err(|why| refuse(format!("{why}")))).collect()
 }
 
 /// The URL without a slash at its end.
