@@ -39,7 +39,7 @@ const fn row(name: &'static str, guard: Guard, changes: bool, body: &'static str
 const READ: bool = false;
 const CHANGE: bool = true;
 
-const CLOUDE: [Row; 24] = [
+const CLOUDE: [Row; 38] = [
     row("POST /v1/user/login", Guard::Public, CHANGE, "username=owner&password={password}"),
     row("POST /v1/user/refreshtoken", Guard::Public, CHANGE, "refreshtoken={refresh}"),
     row("GET /v1/region/list", Guard::Public, READ, ""),
@@ -63,6 +63,30 @@ const CLOUDE: [Row; 24] = [
     row("POST /v1/server/stop", Guard::Owners, CHANGE, "id={server}"),
     row("POST /v1/server/reboot", Guard::Owners, CHANGE, "id={server}"),
     row("DELETE /v1/server/destroy", Guard::Owners, CHANGE, "id={server}"),
+    row("GET /v1/snapshot/list", Guard::Own, READ, ""),
+    row("GET /v1/server/{id}/snapshots", Guard::Owners, READ, ""),
+    row("POST /v1/snapshot/create", Guard::Owners, CHANGE, "id={server}&name=second"),
+    row("DELETE /v1/snapshot/destroy", Guard::Owners, CHANGE, "id={snapshot}"),
+    row("POST /v1/server/{id}/change_password", Guard::Owners, CHANGE, ""),
+    row("POST /v1/server/change_password", Guard::Owners, CHANGE, "id={server}"),
+    row("POST /v1/server/{id}/upgrade_package", Guard::Owners, CHANGE, "package=eos2"),
+    row("POST /v1/server/upgrade_package", Guard::Owners, CHANGE, "id={server}&package=eos2"),
+    row("POST /v1/server/{id}/refresh_install", Guard::Owners, CHANGE, "image=tiny"),
+    row("POST /v1/server/refresh_install", Guard::Owners, CHANGE, "id={server}&image=tiny"),
+    row("POST /v1/server/{id}/restore_from_snapshot", Guard::Owners, CHANGE, "snapshot_id={snapshot}"),
+    row("POST /v1/server/restore_from_snapshot", Guard::Owners, CHANGE, "id={server}&snapshot_id={snapshot}"),
+    row(
+        "POST /v1/server/{id}/create_from_snapshot",
+        Guard::Owners,
+        CHANGE,
+        "name=web3&package=eos1&snapshot_id={snapshot}",
+    ),
+    row(
+        "POST /v1/server/create_from_snapshot",
+        Guard::Owners,
+        CHANGE,
+        "name=web3&package=eos1&snapshot_id={snapshot}",
+    ),
     // The description itself, which it does not describe.
     row("GET /v1/openapi.json", Guard::Public, READ, ""),
 ];
@@ -88,19 +112,25 @@ struct Scene<'a> {
     refresh: String,
     server: i64,
     event: i64,
+    snapshot: i64,
 }
 
 impl<'a> Scene<'a> {
     async fn new(cloud: &'a TestCloud) -> Self {
         let owner = cloud.customer("owner").await;
         let tokens = bulut::domain::sessions::login(cloud.app(), "owner", PASSWORD).await.unwrap();
-        let mut scene = Self { cloud, owner, refresh: tokens.refresh_token, server: 0, event: 0 };
+        let mut scene =
+            Self { cloud, owner, refresh: tokens.refresh_token, server: 0, event: 0, snapshot: 0 };
         scene.another_server().await;
         scene
     }
 
     async fn another_server(&mut self) {
         (self.server, self.event) = self.owner.order_server("owners-server").await;
+        self.cloud.run_until_idle().await;
+        let form = format!("id={}&name=owners-snapshot", self.server);
+        let taken = self.owner.send("POST", "/v1/snapshot/create", &form).await.data();
+        self.snapshot = taken["id"].as_i64().unwrap();
         self.cloud.run_until_idle().await;
     }
 }
@@ -114,6 +144,7 @@ impl Scene<'_> {
         let body = row
             .body
             .replace("{server}", &self.server.to_string())
+            .replace("{snapshot}", &self.snapshot.to_string())
             .replace("{refresh}", &self.refresh)
             .replace("{password}", &form(&[("p", PASSWORD)])[2..])
             .replace("{key}", &key[2..]);
@@ -125,7 +156,7 @@ impl Scene<'_> {
 
     /// Nothing of this text tells of the owner's things.
     fn assert_tells_nothing(&self, row: &Row, answer: &Answer) {
-        for secret in ["owners-server", "owner@example.com", "owner@home"] {
+        for secret in ["owners-server", "owners-snapshot", "owner@example.com", "owner@home"] {
             assert!(!answer.text.contains(secret), "{} tells {secret}: {}", row.name, answer.text);
         }
     }

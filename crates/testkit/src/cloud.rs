@@ -17,7 +17,7 @@ use bulut_model::catalog::ImageFiles;
 use bulut_model::{Micros, NodeId, Timestamp};
 use bulut_store::{
     Store, accounts as account_rows, addresses, images, ledger, migrations, nodes as node_rows, operations,
-    servers, ssh_keys,
+    servers, snapshots, ssh_keys,
 };
 use serde_json::Value;
 use std::sync::Arc;
@@ -196,6 +196,8 @@ impl TestCloud {
             lines.push(format!("{account:?} {:?}", ledger::balance(store, id).await.expect("a balance")));
             let servers = servers::list(store, id).await.expect("servers");
             lines.extend(servers.iter().map(|server| format!("{server:?}")));
+            let snapshots = snapshots::list(store, id, None).await.expect("snapshots");
+            lines.extend(snapshots.iter().map(|snapshot| format!("{snapshot:?}")));
             let keys = ssh_keys::list(store, id).await.expect("keys");
             lines.extend(keys.iter().map(|key| format!("{key:?}")));
             let operations = operations::list(store, id, Timestamp::default()).await.expect("operations");

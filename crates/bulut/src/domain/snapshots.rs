@@ -48,7 +48,7 @@ pub async fn get(app: &App, caller: &Caller, id: SnapshotId) -> Result<Snapshot>
 
 async fn find(s: &impl Session, account: AccountId, id: SnapshotId) -> Result<Snapshot> {
     let found = snapshots::find_owned(s, account, id).await?;
-    found.ok_or_else(|| Error::not_found(format!("There is no snapshot with id {id}.")))
+    found.ok_or_else(|| Error::not_found(format!("There is no snapshot with snapshot_id {id}.")))
 }
 
 /// A snapshot that can be used, in the transaction that begins to use it.

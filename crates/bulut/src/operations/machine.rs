@@ -31,7 +31,8 @@ pub async fn server(ctx: &Context) -> Result<Server> {
 ///
 /// Errors: `Internal` when something that was reserved for it is not there.
 pub async fn spec(ctx: &Context) -> Result<MachineSpec> {
-    spec_of(ctx, &ctx.plan()?).await
+    let spec = spec_of(ctx, &ctx.plan()?).await?;
+    Ok(MachineSpec { snapshot: ctx.operation.snapshot, ..spec })
 }
 
 /// The same, as the machine is without the operation's plan.
@@ -66,7 +67,7 @@ async fn spec_of(ctx: &Context, plan: &Plan) -> Result<MachineSpec> {
         memory_mib: size.map_or(server.memory_mib, |size| size.memory_mib),
         disk_gib: size.map_or(server.disk_gib, |size| size.disk_gib),
         image: image(app, details.image_files),
-        snapshot: ctx.operation.snapshot,
+        snapshot: None,
         nic: nic(app, &server).await?,
         seed: Seed {
             instance_id: details.instance_id,

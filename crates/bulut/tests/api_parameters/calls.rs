@@ -26,6 +26,8 @@ pub struct Scene<'a> {
     pub gone: i64,
     pub foreign_server: i64,
     pub foreign_event: i64,
+    pub snapshot: i64,
+    pub foreign_snapshot: i64,
     pub foreign_fingerprint: String,
 }
 
@@ -34,6 +36,11 @@ async fn add_key(customer: &Customer<'_>, name: &str, key: &str) -> String {
     customer.send("POST", "/v1/sshkey/create", &fields).await.data();
     let keys = customer.send("GET", "/v1/sshkey/list", "").await.data();
     keys[name]["fingerprint"].as_str().unwrap().to_owned()
+}
+
+async fn take_snapshot(customer: &Customer<'_>, server: i64) -> i64 {
+    let form = format!("id={server}&name=first");
+    customer.send("POST", "/v1/snapshot/create", &form).await.data()["id"].as_i64().unwrap()
 }
 
 pub async fn scene(cloud: &TestCloud) -> Scene<'_> {
@@ -46,7 +53,21 @@ pub async fn scene(cloud: &TestCloud) -> Scene<'_> {
     let (server, event) = alice.order_server("web1").await;
     let (foreign_server, foreign_event) = mallory.order_server("web1").await;
     cloud.run_until_idle().await;
-    Scene { cloud, alice, server, event, gone, foreign_server, foreign_event, foreign_fingerprint }
+    let snapshot = take_snapshot(&alice, server).await;
+    let foreign_snapshot = take_snapshot(&mallory, foreign_server).await;
+    cloud.run_until_idle().await;
+    Scene {
+        cloud,
+        alice,
+        server,
+        event,
+        gone,
+        foreign_server,
+        foreign_event,
+        snapshot,
+        foreign_snapshot,
+        foreign_fingerprint,
+    }
 }
 
 /// Bad values in the place of a parameter's good one, and the status that each is refused with.
@@ -105,6 +126,11 @@ fn bad_slug(unknown: &[&str]) -> Bad {
 
 /// An id that is no integer, or no thing of the caller.
 fn bad_id(others: &[i64]) -> Bad {
+    all([missing(), bad_optional_id(others)])
+}
+
+/// The same where none is needed.
+fn bad_optional_id(others: &[i64]) -> Bad {
     let digits = "9".repeat(1000);
     let no_integer = [
         "abc",
@@ -127,7 +153,6 @@ fn bad_id(others: &[i64]) -> Bad {
     let others: Vec<&str> = others.iter().map(String::as_str).collect();
     let odd = [json!(1.5), json!(true), json!(1e30), json!([1, 2]), json!({"a": 1}), json!([{"a": 1}])];
     all([
-        missing(),
         texts(400, &no_integer),
         texts(404, &nobodys),
         texts(404, &others),
@@ -136,7 +161,8 @@ fn bad_id(others: &[i64]) -> Bad {
     ])
 }
 
-fn create_call(scene: &Scene<'_>) -> Call {
+/// What is wrong about the parameters that every order takes.
+fn bad_order(scene: &Scene<'_>) -> Vec<(&'static str, Bad)> {
     let long_label = "a".repeat(64);
     let long_host = format!("{0}.{0}", "a".repeat(32));
     let hosts = [
@@ -176,33 +202,127 @@ fn create_call(scene: &Scene<'_>) -> Call {
     let long_tag = "t".repeat(65);
     let many = (0..33).map(|i| format!("t{i}")).collect::<Vec<_>>().join(",");
     let tags = ["a b", "a\0b", "a\nb", "a\u{a0}b", "good,a b", long_tag.as_str(), many.as_str()];
-    Call {
-        name: "POST /v1/server/create",
-        good: vec![
-            ("name", json!("web2")),
-            ("region", json!("ist2")),
+    vec![
+        ("name", bad_name()),
+        ("hostname", all([texts(400, &hosts), not_text()])),
+        ("ssh_keys", all([texts(400, &keys), vec![(json!({"a": "b"}), 400), (json!([{"a": "b"}]), 400)]])),
+        ("user_data", all([texts(400, &no_base64), not_text()])),
+        ("tags", all([texts(400, &tags), vec![(json!({"a": "b"}), 400), (json!([["a b"]]), 400)]])),
+    ]
+}
+
+/// Optional parameters of an order, good.
+fn good_options() -> Vec<(&'static str, Value)> {
+    vec![
+        ("hostname", json!("web2.example.com")),
+        ("ssh_keys", json!("laptop")),
+        ("user_data", json!("IyEvYmluL3NoCg==")),
+        ("tags", json!("web,blue")),
+    ]
+}
+
+fn create_call(scene: &Scene<'_>) -> Call {
+    let mut good = vec![
+        ("name", json!("web2")),
+        ("region", json!("ist2")),
+        ("package", json!("eos1")),
+        ("image", json!("tiny")),
+    ];
+    good.extend(good_options());
+    let mut bad = vec![
+        ("region", bad_slug(&["ist1", "ist3", "Ist-02"])),
+        ("package", bad_slug(&["eos0", "eos7"])),
+        // The last one is known, but its files are not here.
+        ("image", bad_slug(&["windows", "debian-13-x64"])),
+    ];
+    bad.extend(bad_order(scene));
+    Call { name: "POST /v1/server/create", good, bad }
+}
+
+/// Orders from a snapshot; the path may name a server, of which nothing is asked but that it is the caller's.
+fn snapshot_orders(scene: &Scene<'_>) -> Vec<Call> {
+    let call = |name, id: Bad| {
+        let mut good = vec![
+            ("id", json!(scene.server.to_string())),
+            ("name", json!("web3")),
             ("package", json!("eos1")),
-            ("image", json!("tiny")),
-            ("hostname", json!("web2.example.com")),
-            ("ssh_keys", json!("laptop")),
-            ("user_data", json!("IyEvYmluL3NoCg==")),
-            ("tags", json!("web,blue")),
-        ],
-        bad: vec![
-            ("name", bad_name()),
-            ("region", bad_slug(&["ist1", "ist3", "Ist-02"])),
+            ("snapshot_id", json!(scene.snapshot.to_string())),
+        ];
+        good.extend(good_options());
+        let mut bad = vec![
+            ("id", id),
             ("package", bad_slug(&["eos0", "eos7"])),
-            // The last one is known, but its files are not here.
-            ("image", bad_slug(&["windows", "debian-13-x64"])),
-            ("hostname", all([texts(400, &hosts), not_text()])),
-            (
-                "ssh_keys",
-                all([texts(400, &keys), vec![(json!({"a": "b"}), 400), (json!([{"a": "b"}]), 400)]]),
-            ),
-            ("user_data", all([texts(400, &no_base64), not_text()])),
-            ("tags", all([texts(400, &tags), vec![(json!({"a": "b"}), 400), (json!([["a b"]]), 400)]])),
-        ],
-    }
+            ("snapshot_id", bad_id(&[scene.foreign_snapshot])),
+        ];
+        bad.extend(bad_order(scene));
+        Call { name, good, bad }
+    };
+    let foreign = [scene.foreign_server];
+    vec![
+        call("POST /v1/server/{id}/create_from_snapshot", bad_id(&foreign)),
+        call("POST /v1/server/create_from_snapshot", bad_optional_id(&foreign)),
+    ]
+}
+
+/// Changes of a server, in both forms.
+fn change_calls(scene: &Scene<'_>) -> Vec<Call> {
+    let server = || ("id", json!(scene.server.to_string()));
+    let id = || ("id", bad_id(&[scene.foreign_server, scene.gone]));
+    let call = |name, good: Vec<(&'static str, Value)>, bad: Vec<(&'static str, Bad)>| Call {
+        name,
+        good: std::iter::once(server()).chain(good).collect(),
+        bad: std::iter::once(id()).chain(bad).collect(),
+    };
+    let long = "x".repeat(257);
+    let passwords = || all([not_text(), texts(400, &["short", "a\nb long enough", "long\0 enough", &long])]);
+    let password = || (vec![("password", json!("a fine password"))], vec![("password", passwords())]);
+    let snapshots = || ("snapshot_id", bad_id(&[scene.foreign_snapshot]));
+    let restore = || (vec![("snapshot_id", json!(scene.snapshot.to_string()))], vec![snapshots()]);
+    let images = || ("image", bad_slug(&["windows", "debian-13-x64"]));
+    let reinstall = || (vec![("image", json!("tiny"))], vec![images()]);
+    let upgrade = |package: &str, kind: &str| {
+        (
+            vec![("package", json!(package)), ("type", json!(kind))],
+            vec![
+                ("package", bad_slug(&["eos0", "eos7"])),
+                ("type", all([not_text(), texts(400, &["sideways", "fullest", "\0", "a\nb"])])),
+            ],
+        )
+    };
+    let rows = [
+        ("POST /v1/server/{id}/change_password", password()),
+        ("POST /v1/server/change_password", password()),
+        ("POST /v1/server/{id}/restore_from_snapshot", restore()),
+        ("POST /v1/server/restore_from_snapshot", restore()),
+        ("POST /v1/server/{id}/refresh_install", reinstall()),
+        ("POST /v1/server/refresh_install", reinstall()),
+        ("POST /v1/server/{id}/upgrade_package", upgrade("eos2", "full")),
+        ("POST /v1/server/upgrade_package", upgrade("eos1", "flexible")),
+    ];
+    rows.into_iter().map(|(name, (good, bad))| call(name, good, bad)).collect()
+}
+
+/// Snapshots; the last of these ends the scene's.
+fn snapshot_calls(scene: &Scene<'_>) -> Vec<Call> {
+    let server = || ("id", json!(scene.server.to_string()));
+    vec![
+        Call {
+            name: "GET /v1/server/{id}/snapshots",
+            good: vec![server()],
+            // Those of a server that is gone are still there.
+            bad: vec![("id", bad_id(&[scene.foreign_server]))],
+        },
+        Call {
+            name: "POST /v1/snapshot/create",
+            good: vec![server(), ("name", json!("second"))],
+            bad: vec![("id", bad_id(&[scene.foreign_server, scene.gone])), ("name", bad_name())],
+        },
+        Call {
+            name: "DELETE /v1/snapshot/destroy",
+            good: vec![("id", json!(scene.snapshot.to_string()))],
+            bad: vec![("id", bad_id(&[scene.foreign_snapshot]))],
+        },
+    ]
 }
 
 /// The calls that take the id of a server, in both forms.
@@ -299,13 +419,14 @@ fn account_calls(scene: &Scene<'_>) -> Vec<Call> {
 }
 
 /// Calls without parameters.
-pub const BARE: [&str; 8] = [
+pub const BARE: [&str; 9] = [
     "GET /v1/account/detail",
     "GET /v1/account/user_balance",
     "GET /v1/event/list",
     "GET /v1/package/list",
     "GET /v1/region/list",
     "GET /v1/server/list",
+    "GET /v1/snapshot/list",
     "GET /v1/sshkey/list",
     "GET /v1/user/info",
 ];
@@ -314,6 +435,9 @@ pub const BARE: [&str; 8] = [
 pub fn calls(scene: &Scene<'_>) -> Vec<Call> {
     let mut calls = account_calls(scene);
     calls.extend([create_call(scene), key_call()]);
+    calls.extend(snapshot_orders(scene));
+    calls.extend(change_calls(scene));
+    calls.extend(snapshot_calls(scene));
     calls.extend(server_calls(scene));
     calls
 }
