@@ -49,6 +49,11 @@ impl Call {
         Self::new("post", path, summary)
     }
 
+    /// A call by PUT.
+    pub fn put(path: &'static str, summary: &'static str) -> Self {
+        Self::new("put", path, summary)
+    }
+
     /// A call by DELETE.
     pub fn delete(path: &'static str, summary: &'static str) -> Self {
         Self::new("delete", path, summary)
@@ -105,6 +110,7 @@ impl Call {
     fn filter(&self) -> MethodFilter {
         match self.method {
             "post" => MethodFilter::POST,
+            "put" => MethodFilter::PUT,
             "delete" => MethodFilter::DELETE,
             _ => MethodFilter::GET,
         }
@@ -179,6 +185,13 @@ fn schema(parameter: &Param) -> Value {
         Shape::Integer => json!({"type": "integer", "format": "int64"}),
         Shape::List => {
             json!({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]})
+        }
+        Shape::Integers => {
+            let integer = json!({"type": "integer", "format": "int64"});
+            json!({"anyOf": [integer, {"type": "string"}, {"type": "array", "items": integer}]})
+        }
+        Shape::Time => {
+            json!({"anyOf": [{"type": "integer", "format": "int64"}, {"type": "string", "format": "date-time"}]})
         }
     }
 }

@@ -72,6 +72,11 @@ impl Cloud {
         .await
     }
 
+    /// Changes something: `method` on `path` with a JSON body, for what a form cannot say.
+    pub async fn change_json(&self, method: Method, path: &str, body: &Value) -> Result<Value> {
+        self.send(|http| http.request(method.clone(), self.at(path)).json(body)).await
+    }
+
     /// Reads `path` as bytes.
     pub async fn bytes(&self, path: &str) -> Result<Vec<u8>> {
         let response = self.request(|http| http.get(self.at(path))).await?;

@@ -1,4 +1,4 @@
-//! Room: the command line. `bulut key list|add`: the account's ssh keys.
+//! Room: the command line. `bulut key list|add|rename|remove`: the account's ssh keys.
 //!
 //! Promises: a private key never leaves the machine, even when somebody names it.
 
@@ -26,6 +26,19 @@ pub enum KeyCommand {
         #[arg(long)]
         name: Option<String>,
     },
+    /// Give a key another name
+    Rename {
+        /// The key's name, or its fingerprint
+        key: String,
+        /// The new name
+        name: String,
+    },
+    /// Remove a key from the account; servers that have it keep it
+    #[command(visible_alias = "rm")]
+    Remove {
+        /// The key's name, or its fingerprint
+        key: String,
+    },
 }
 
 /// Runs the command.
@@ -34,6 +47,8 @@ pub async fn run(context: &Context, command: KeyCommand) -> Result<()> {
     match command {
         KeyCommand::List => list(context, &cloud).await,
         KeyCommand::Add { path, name } => add(context, &cloud, &path, name).await,
+        KeyCommand::Rename { key, name } => rename(context, &cloud, key, name).await,
+        KeyCommand::Remove { key } => remove(context, &cloud, key).await,
     }
 }
 
@@ -69,6 +84,28 @@ async fn add(context: &Context, cloud: &Cloud, path: &Path, name: Option<String>
         context.output.facts(&[("name", name), ("fingerprint", key.fingerprint)]);
     }
     Ok(())
+}
+
+async fn rename(context: &Context, cloud: &Cloud, key: String, name: String) -> Result<()> {
+    let form = [("fingerprint", key), ("name", name.clone())];
+    cloud.change(Method::PUT, "/v1/sshkey/update", &form).await.map_err(look)?;
+    if context.output.json {
+        context.output.json(&json!({"name": name}));
+    } else {
+        context.output.facts(&[("name", name)]);
+    }
+    Ok(())
+}
+
+async fn remove(context: &Context, cloud: &Cloud, key: String) -> Result<()> {
+    let form = [("fingerprint", key.clone())];
+    cloud.change(Method::DELETE, "/v1/sshkey/destroy", &form).await.map_err(look)?;
+    context.output.note(&format!("Removed the ssh key {key:?}; servers that have it keep it."));
+    Ok(())
+}
+
+fn look(failure: Failure) -> Failure {
+    failure.hint("bulut key list")
 }
 
 /// The account's keys.

@@ -12,6 +12,7 @@ pub mod doctor;
 pub mod event;
 pub mod failure;
 pub mod image;
+pub mod invoice;
 pub mod key;
 pub mod login;
 pub mod logout;
@@ -25,6 +26,10 @@ pub mod server;
 pub mod session;
 pub mod settings;
 pub mod signing_key;
+pub mod snapshot;
+pub mod tag;
+pub mod transaction;
+pub mod usage;
 pub mod wire;
 
 use clap::error::ErrorKind;
@@ -82,9 +87,18 @@ enum Command {
     #[command(subcommand)]
     Region(region::RegionCommand),
     #[command(subcommand)]
+    Snapshot(snapshot::SnapshotCommand),
+    #[command(subcommand)]
     Key(key::KeyCommand),
     #[command(subcommand)]
+    Tag(tag::TagCommand),
+    #[command(subcommand)]
     Event(event::EventCommand),
+    Usage(usage::Usage),
+    #[command(subcommand)]
+    Invoice(invoice::InvoiceCommand),
+    #[command(subcommand)]
+    Transaction(transaction::TransactionCommand),
     /// Run the cloud on this machine
     Serve(Serve),
     /// Bring the database up to date without serving
@@ -142,8 +156,13 @@ async fn dispatch(cli: Cli, output: Output) -> Result<()> {
         Command::Image(command) => image::run(&context, command).await,
         Command::Package(command) => package::run(&context, command).await,
         Command::Region(command) => region::run(&context, command).await,
+        Command::Snapshot(command) => snapshot::run(&context, command).await,
         Command::Key(command) => key::run(&context, command).await,
+        Command::Tag(command) => tag::run(&context, command).await,
         Command::Event(command) => event::run(&context, command).await,
+        Command::Usage(usage) => usage::run(&context, usage).await,
+        Command::Invoice(command) => invoice::run(&context, command).await,
+        Command::Transaction(command) => transaction::run(&context, command).await,
         Command::Serve(serve) => {
             let config = serve.settings.load_with(serve.listen)?;
             serve::log(&config, cli.log.as_deref())?;

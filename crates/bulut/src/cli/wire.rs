@@ -72,6 +72,42 @@ pub struct Server {
     pub active_events: Vec<u64>,
 }
 
+/// A snapshot, as in `snapshot/list`.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Snapshot {
+    /// What the calls take.
+    pub id: u64,
+    /// Free text.
+    pub name: String,
+    /// The server that it was taken of.
+    #[serde(default)]
+    pub subscription_id: Plain,
+    /// Size of the disk, GB.
+    #[serde(default)]
+    pub disk: Plain,
+    /// What it takes, MB.
+    #[serde(default)]
+    pub size_mb: Plain,
+    /// `stopped`, `filesystem` or `crash`.
+    #[serde(default)]
+    pub consistency: Plain,
+    /// Percent.
+    #[serde(default)]
+    pub progress: Plain,
+    /// `YYYY-MM-DDTHH:MM:SSZ`.
+    #[serde(default)]
+    pub created_at: Plain,
+}
+
+/// What a change of root's password answers. `Debug` would show the password.
+#[derive(Clone, Deserialize)]
+pub struct NewPassword {
+    /// The event.
+    pub event_id: u64,
+    /// The password.
+    pub password: String,
+}
+
 /// The addresses of a server.
 #[derive(Debug, Clone, Default, Deserialize)]
 pub struct Networks {
@@ -274,6 +310,75 @@ impl<'de> Deserialize<'de> for SshKeys {
     }
 }
 
+/// A tag.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Tag {
+    /// The word.
+    pub tag: String,
+    /// Servers that carry it.
+    #[serde(default)]
+    pub count: Plain,
+    /// Its first use.
+    #[serde(default)]
+    pub created_at: Plain,
+}
+
+/// An invoice.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Invoice {
+    /// For people and their books.
+    pub number: Plain,
+    /// The first instant that it covers.
+    #[serde(default)]
+    pub period_start: Plain,
+    /// The first instant that it does not cover any more.
+    #[serde(default)]
+    pub period_end: Plain,
+    /// Whether it is paid.
+    #[serde(default)]
+    pub status: Plain,
+    /// ISO 4217.
+    #[serde(default)]
+    pub currency: Plain,
+    /// What is to be paid.
+    pub total: Plain,
+    /// When it has to be paid.
+    #[serde(default)]
+    pub due_at: Plain,
+}
+
+/// A change of the balance.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Transaction {
+    /// Its id.
+    pub id: Plain,
+    /// What it is.
+    #[serde(default, rename = "type")]
+    pub kind: Plain,
+    /// What it added to the balance.
+    pub amount: Plain,
+    /// The balance right after it.
+    #[serde(default)]
+    pub balance_after: Plain,
+    /// For a person.
+    #[serde(default)]
+    pub description: Plain,
+    /// When it was made.
+    #[serde(default)]
+    pub created_at: Plain,
+}
+
+/// The traffic of a server: KiB and the second in which a step begins.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Usage {
+    /// What it received.
+    #[serde(default)]
+    pub incoming: Vec<(f64, i64)>,
+    /// What it sent.
+    #[serde(default)]
+    pub outgoing: Vec<(f64, i64)>,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -303,6 +408,15 @@ mod tests {
         assert_eq!(keys.0[0].fingerprint, "d3:b7");
         assert!(serde_json::from_str::<SshKeys>("[]").unwrap().0.is_empty());
         assert!(serde_json::from_str::<SshKeys>("{}").unwrap().0.is_empty());
+    }
+
+    #[test]
+    fn the_documents_usage_is_read() {
+        let usage: Usage =
+            serde_json::from_str(r#"{"incoming":[[125.0859375,1515678960]],"outgoing":[[6,1515678960]]}"#)
+                .unwrap();
+        assert_eq!(usage.incoming, [(125.085_937_5, 1_515_678_960)]);
+        assert_eq!(usage.outgoing, [(6.0, 1_515_678_960)]);
     }
 
     #[test]

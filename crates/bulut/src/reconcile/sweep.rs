@@ -1,14 +1,39 @@
 //! Sweep: what has expired is forgotten, a batch at a time.
 
 use crate::app::App;
+use crate::domain::changes::KEPT_FOR;
 use bulut_model::Result;
-use bulut_store::sessions;
+use bulut_store::{idempotency, sessions, traffic};
+use std::time::Duration;
 
 /// Rows in a batch.
 const BATCH: i64 = 500;
+/// How long the counters of a machine's earlier starts are kept, in case somebody is late with them.
+const COUNTERS_KEPT_FOR: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Forgets all that has expired.
+pub async fn all(app: &App) -> Result<()> {
+    sessions(app).await?;
+    answers(app).await?;
+    counters(app).await
+}
 
 /// Forgets sign-in sessions whose last token has expired.
-pub async fn sessions(app: &App) -> Result<()> {
+async fn sessions(app: &App) -> Result<()> {
     while sessions::sweep(app.store(), app.clock().now(), BATCH).await? > 0 {}
+    Ok(())
+}
+
+/// Forgets the answers to requests that can no longer be repeated.
+async fn answers(app: &App) -> Result<()> {
+    let before = app.clock().now().minus(KEPT_FOR);
+    while idempotency::sweep(app.store(), before, BATCH).await? > 0 {}
+    Ok(())
+}
+
+/// Forgets counters that nobody will read again.
+async fn counters(app: &App) -> Result<()> {
+    let before = app.clock().now().minus(COUNTERS_KEPT_FOR);
+    while traffic::sweep(app.store(), before, BATCH).await? > 0 {}
     Ok(())
 }

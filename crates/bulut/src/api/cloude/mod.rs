@@ -9,11 +9,15 @@ mod catalog;
 pub mod envelope;
 pub mod error;
 mod extract;
+mod invoices;
+mod ledger;
 mod operations;
 mod parameters;
 mod servers;
 mod snapshots;
 mod ssh_keys;
+mod tags;
+mod traffic;
 pub mod wire;
 
 use crate::api::openapi::{Call, Routes};
@@ -65,7 +69,8 @@ pub fn openapi() -> Value {
 }
 
 fn described() -> (Router<Shared>, Value) {
-    let routes = snapshot_routes(change_routes(server_routes(account_routes(Routes::new()))));
+    let routes = change_routes(server_routes(account_routes(Routes::new())));
+    let routes = billing_routes(tag_routes(key_routes(snapshot_routes(routes))));
     let routes = routes
         .add(
             Call::get("/v1/image/list", "List all images")
@@ -81,15 +86,6 @@ fn described() -> (Router<Shared>, Value) {
         .add(
             Call::get("/v1/region/list", "List all regions").public().answers_array::<wire::RegionView>(),
             catalog::regions,
-        )
-        .add(
-            Call::post("/v1/sshkey/create", "Add an SSH key").needs(&[p::KEY_NAME, p::PUBLIC_KEY]),
-            ssh_keys::create,
-        )
-        .add(
-            Call::get("/v1/sshkey/list", "List all SSH keys by their names")
-                .answers_map::<wire::SshKeyView>(),
-            ssh_keys::list,
         )
         .add(
             Call::get("/v1/event/list", "List the last day's events, newest last")
@@ -221,6 +217,61 @@ fn snapshot_routes(routes: Routes<Shared>) -> Routes<Shared> {
                 .needs(&[p::SNAPSHOT_ID])
                 .answers::<wire::EventStarted>(),
             snapshots::destroy,
+        )
+}
+
+fn key_routes(routes: Routes<Shared>) -> Routes<Shared> {
+    routes
+        .add(
+            Call::post("/v1/sshkey/create", "Add an SSH key").needs(&[p::KEY_NAME, p::PUBLIC_KEY]),
+            ssh_keys::create,
+        )
+        .add(
+            Call::get("/v1/sshkey/list", "List all SSH keys by their names")
+                .answers_map::<wire::SshKeyView>(),
+            ssh_keys::list,
+        )
+        .add(
+            Call::put("/v1/sshkey/update", "Rename an SSH key").needs(&[p::FINGERPRINT, p::KEY_NAME]),
+            ssh_keys::update,
+        )
+        .add(
+            Call::delete("/v1/sshkey/destroy", "Remove an SSH key").needs(&[p::FINGERPRINT]),
+            ssh_keys::destroy,
+        )
+}
+
+fn tag_routes(routes: Routes<Shared>) -> Routes<Shared> {
+    routes
+        .add(Call::post("/v1/tags/create", "Put tags on servers").needs(&[p::TAGGED, p::TAGS]), tags::create)
+        .add(Call::get("/v1/tags/list", "List all tags").answers_array::<wire::TagView>(), tags::list)
+        .add(
+            Call::put("/v1/tags/update", "Set the tags of a server").needs(&[p::RETAGGED, p::ALL_TAGS]),
+            tags::update,
+        )
+        .add(Call::delete("/v1/tags/destroy", "Take a tag off all servers").needs(&[p::TAG]), tags::destroy)
+}
+
+/// What was used, and what it cost.
+fn billing_routes(routes: Routes<Shared>) -> Routes<Shared> {
+    routes
+        .add(
+            Call::get("/v1/invoice/list", "List all invoices, newest first")
+                .answers_array::<wire::InvoiceView>(),
+            invoices::list,
+        )
+        .add(
+            Call::get("/v1/transaction/list", "List all transactions, newest first")
+                .takes(&[p::BEFORE, p::LIMIT])
+                .answers_array::<wire::TransactionView>(),
+            ledger::list,
+        )
+        .add(
+            Call::get("/v1/usage/list", "Show the traffic of a server")
+                .needs(&[p::SERVER])
+                .takes(&[p::FROM, p::TO, p::STEP])
+                .answers::<wire::UsageView>(),
+            traffic::list,
         )
 }
 

@@ -64,3 +64,31 @@ pub const KEY_NAME: Param = Param::text(&["name"], "a name for the key, at most 
 /// A key.
 pub const PUBLIC_KEY: Param =
     Param::text(&["public_key"], "one line of an OpenSSH public key, such as 'ssh-ed25519 AAAA… name'");
+/// Which key.
+pub const FINGERPRINT: Param =
+    Param::text(&["fingerprint"], "the fingerprint of a key as in /v1/sshkey/list");
+/// Servers that are to be tagged.
+pub const TAGGED: Param =
+    Param::integers(&["sub_ids", "sub_id"], "the integer ids of servers as in /v1/server/list");
+/// A server whose tags are to be set.
+pub const RETAGGED: Param =
+    Param::integer(&["sub_id", "id", "subscription_id"], "the integer id of a server as in /v1/server/list");
+/// All tags of a server.
+pub const ALL_TAGS: Param =
+    Param::list(&["tags"], "tags with blanks or commas between them, or an array, which may be an empty one");
+/// A tag.
+pub const TAG: Param = Param::text(&["tag"], "a tag as in /v1/tags/list");
+/// Where traffic is told from.
+pub const FROM: Param = Param::time(
+    &["from"],
+    "a time in seconds since 1970 or like 2018-01-04T11:14:34Z; without it, a day before to",
+);
+/// Where traffic is told to.
+pub const TO: Param =
+    Param::time(&["to"], "a time in seconds since 1970 or like 2018-01-04T11:14:34Z; without it, now");
+/// What is added up.
+pub const STEP: Param = Param::text(&["step"], "minute, hour, day, or seconds in whole minutes");
+/// How many are told.
+pub const LIMIT: Param = Param::integer(&["limit"], "how many to list at most, from 1 to 1000");
+/// Where a list goes on.
+pub const BEFORE: Param = Param::integer(&["before"], "the id of a transaction: those before it are listed");

@@ -3,9 +3,17 @@
 //!
 //! Must not know: where the values come from.
 
+mod invoices;
+mod ledger;
 mod snapshots;
+mod tags;
+mod traffic;
 
+pub use invoices::{InvoiceLineView, InvoiceView};
+pub use ledger::TransactionView;
 pub use snapshots::{PasswordChanged, SnapshotOrdered, SnapshotView};
+pub use tags::TagView;
+pub use traffic::UsageView;
 
 use bulut_model::address::{ServerIpv4, ServerIpv6, netmask};
 use bulut_model::catalog::{Image, Package, Region};

@@ -20,7 +20,7 @@ use axum::extract::{FromRequestParts, RawPathParams, Request};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, Method};
 use bulut_model::name::excerpt;
-use bulut_model::{Error, Result};
+use bulut_model::{Error, Result, Timestamp};
 use bytes::Bytes;
 pub use layer::{Given, Item, Layer};
 use sha2::{Digest as _, Sha256};
@@ -34,6 +34,10 @@ pub enum Shape {
     Integer,
     /// Texts: an array, or one text with commas.
     List,
+    /// Integers: an array, or one text with commas.
+    Integers,
+    /// A point in time.
+    Time,
 }
 
 /// A parameter of a call, as the documents describe it.
@@ -63,6 +67,16 @@ impl Param {
         Self { names, shape: Shape::List, accepted }
     }
 
+    /// Integers.
+    pub const fn integers(names: &'static [&'static str], accepted: &'static str) -> Self {
+        Self { names, shape: Shape::Integers, accepted }
+    }
+
+    /// A point in time.
+    pub const fn time(names: &'static [&'static str], accepted: &'static str) -> Self {
+        Self { names, shape: Shape::Time, accepted }
+    }
+
     /// The documented name.
     pub fn name(&self) -> &'static str {
         self.names.first().copied().unwrap_or_default()
@@ -77,6 +91,9 @@ impl Param {
         Error::invalid(name, format!("The parameter {name} {why}: send {}.", self.accepted))
     }
 }
+
+/// The last second that the documents' form of a time can write: that of the year 9999.
+const LAST_SECOND: i64 = 253_402_300_799;
 
 /// The parameters of one request.
 #[derive(Debug, Clone, Default)]
@@ -168,11 +185,39 @@ impl Params {
     ///
     /// Errors: `Invalid` when it is missing or not an integer.
     pub fn integer(&self, param: &Param) -> Result<i64> {
-        let text = self.required(param)?;
-        let name = self.find(param).next().map_or(param.name(), |(name, _)| name);
-        text.trim()
-            .parse()
-            .map_err(|_| param.wrong(name, &format!("is '{}', not an integer", excerpt(&text))))
+        self.optional_integer(param)?.ok_or_else(|| param.missing())
+    }
+
+    /// The integer of a parameter that may be given.
+    ///
+    /// Errors: `Invalid` when it is not an integer.
+    pub fn optional_integer(&self, param: &Param) -> Result<Option<i64>> {
+        let Some(text) = self.optional(param)? else { return Ok(None) };
+        let refuse =
+            |_| param.wrong(self.name_of(param), &format!("is '{}', not an integer", excerpt(&text)));
+        text.trim().parse().map(Some).map_err(refuse)
+    }
+
+    /// The integers of a list that must have at least one.
+    ///
+    /// Errors: `Invalid` when it is missing, or one of its values is not an integer.
+    pub fn integers(&self, param: &Param) -> Result<Vec<i64>> {
+        let refuse = |text: &str| {
+            param.wrong(self.name_of(param), &format!("has '{}', not an integer", excerpt(text)))
+        };
+        let texts = self.required_list(param)?;
+        texts.iter().map(|text| text.parse().map_err(|_| refuse(text))).collect()
+    }
+
+    /// The point in time of a parameter that may be given: seconds since 1970, or the form of the documents.
+    ///
+    /// Errors: `Invalid` when it is neither.
+    pub fn time(&self, param: &Param) -> Result<Option<Timestamp>> {
+        let Some(text) = self.optional(param)? else { return Ok(None) };
+        let seconds = text.trim().parse().ok().filter(|seconds| (0..=LAST_SECOND).contains(seconds));
+        let time = seconds.map(Timestamp::from_unix_seconds).or_else(|| Timestamp::from_wire(text.trim()));
+        let refuse = || param.wrong(self.name_of(param), &format!("is '{}', not a time", excerpt(&text)));
+        time.map(Some).ok_or_else(refuse)
     }
 
     /// The values of a list: those of every name of the parameter in the first source that has any of them,
@@ -183,11 +228,33 @@ impl Params {
         self.split(param, |c| c == ',')
     }
 
-    /// As [`Params::list`], but blanks separate values too.
+    /// As [`Params::list`], of a parameter that must be given.
     ///
-    /// Errors: `Invalid` for what is not text.
+    /// Errors: `Invalid` when it is missing.
+    pub fn required_list(&self, param: &Param) -> Result<Vec<String>> {
+        let values = self.list(param)?;
+        if values.is_empty() { Err(param.missing()) } else { Ok(values) }
+    }
+
+    /// As [`Params::list`], but blanks separate values too, and it must be given: if it is to be empty, by an array
+    /// of nothing, which only JSON can say.
+    ///
+    /// Errors: `Invalid` when it is missing.
     pub fn words(&self, param: &Param) -> Result<Vec<String>> {
-        self.split(param, |c| c == ',' || c.is_whitespace())
+        let values = self.split(param, |c| c == ',' || c.is_whitespace())?;
+        if values.is_empty() && !self.is_nothing(param) { Err(param.missing()) } else { Ok(values) }
+    }
+
+    /// Whether a source says that the parameter is an array of nothing.
+    fn is_nothing(&self, param: &Param) -> bool {
+        let mut named =
+            self.layers.iter().flat_map(|layer| param.names.iter().filter_map(|name| layer.get(name)));
+        named.any(|given| given.is_list && given.items.is_empty())
+    }
+
+    /// The name under which the parameter was given.
+    fn name_of(&self, param: &Param) -> &'static str {
+        self.find(param).next().map_or(param.name(), |(name, _)| name)
     }
 
     fn split(&self, param: &Param, is_separator: fn(char) -> bool) -> Result<Vec<String>> {

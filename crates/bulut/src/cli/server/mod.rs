@@ -3,6 +3,7 @@
 //! Promises: a server is named by its id or by its name, where only one has it. Must not know: the domain; what these
 //! commands can do, any client can.
 
+pub mod change;
 pub mod console;
 pub mod create;
 pub mod destroy;
@@ -35,6 +36,14 @@ pub enum ServerCommand {
     Stop(power::Power),
     /// Restart a server
     Reboot(power::Power),
+    /// Give root another password
+    Password(change::Password),
+    /// Give a server another package
+    Upgrade(change::Upgrade),
+    /// Give a server the disk of a snapshot; its address and keys stay
+    Restore(change::Restore),
+    /// Install a server anew from an image; its address and keys stay
+    Reinstall(change::Reinstall),
     /// Delete a server and its disk for good
     Destroy(destroy::Destroy),
     /// Log in to a server by ssh, or run a command there
@@ -63,6 +72,10 @@ pub async fn run(context: &Context, command: ServerCommand) -> Result<()> {
         ServerCommand::Start(which) => power::run(context, &cloud, power::Verb::Start, which).await,
         ServerCommand::Stop(which) => power::run(context, &cloud, power::Verb::Stop, which).await,
         ServerCommand::Reboot(which) => power::run(context, &cloud, power::Verb::Reboot, which).await,
+        ServerCommand::Password(which) => change::password(context, &cloud, which).await,
+        ServerCommand::Upgrade(which) => change::upgrade(context, &cloud, which).await,
+        ServerCommand::Restore(which) => change::restore(context, &cloud, which).await,
+        ServerCommand::Reinstall(which) => change::reinstall(context, &cloud, which).await,
         ServerCommand::Destroy(which) => destroy::run(context, &cloud, which).await,
         ServerCommand::Ssh(ssh) => ssh::run(context, &cloud, ssh).await,
         ServerCommand::Console(one) => console::run(context, &cloud, &one).await,
@@ -74,7 +87,7 @@ pub async fn run(context: &Context, command: ServerCommand) -> Result<()> {
 ///
 /// Digits are an id, even when a server has such a name: what a script says must not change its meaning when
 /// somebody renames something.
-async fn find(cloud: &Cloud, given: &str) -> Result<Server> {
+pub async fn find(cloud: &Cloud, given: &str) -> Result<Server> {
     if !given.is_empty() && given.bytes().all(|byte| byte.is_ascii_digit()) {
         return by_id(cloud, given).await;
     }

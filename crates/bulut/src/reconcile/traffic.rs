@@ -1,0 +1,91 @@
+//! Traffic: every minute the counters of all machines are read, and what they have grown by is added to the minute
+//! that has passed.
+
+use crate::app::App;
+use bulut_compute::{DriverError, Usage};
+use bulut_model::traffic::{Minute, Reading};
+use bulut_model::{NodeId, Result, ServerId};
+use bulut_store::{servers, traffic};
+use futures_util::StreamExt as _;
+use std::collections::HashSet;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// Machines of a node that are asked at the same time.
+const AT_ONCE: usize = 8;
+/// Machines whose counters are written in one transaction.
+const BATCH: usize = 100;
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// Samples at the beginning of each minute until `stop`.
+pub async fn watch(app: App, stop: CancellationToken) {
+    loop {
+        let into_minute = app.clock().now().since(Minute::of(app.clock().now()).begin());
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(MINUTE.saturating_sub(into_minute)) => {}
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = sample(&app) => {}
+        }
+    }
+}
+
+/// Samples all machines of this process's nodes. One that cannot be asked loses nothing: its counters go on, and the
+/// next look finds all of it.
+pub async fn sample(app: &App) {
+    for node in app.nodes() {
+        if let Err(error) = sample_node(app, node).await {
+            tracing::warn!(node.id = node.0, %error, "the traffic of a node was not sampled; the next minute has it");
+        }
+    }
+}
+
+async fn sample_node(app: &App, node: NodeId) -> Result<()> {
+    let driver = app.driver(node)?;
+    let seen: HashSet<(ServerId, Reading)> = traffic::seen_on(app.store(), node).await?.into_iter().collect();
+    let machines = servers::list_on_node(app.store(), node).await?.into_iter().map(|server| server.id);
+    let asked = futures_util::stream::iter(machines).map(|id| {
+        let driver = driver.clone();
+        async move { (id, driver.usage(id).await) }
+    });
+    let mut grown: Vec<(ServerId, Reading)> = asked
+        .buffer_unordered(AT_ONCE)
+        .filter_map(|(id, answer)| std::future::ready(reading(id, answer)))
+        .filter(|found| std::future::ready(!seen.contains(found)))
+        .collect()
+        .await;
+    // In one order everywhere, so that two who write the same rows wait for each other once.
+    grown.sort_by_key(|(id, _)| *id);
+    let now = app.clock().now();
+    // The middle of what has passed since the last sample lies in the minute that has just ended.
+    let minute = Minute::of(now.minus(MINUTE / 2));
+    for batch in grown.chunks(BATCH) {
+        let tx = app.store().begin().await?;
+        for (id, reading) in batch {
+            traffic::record(&tx, *id, reading, minute, now).await?;
+        }
+        tx.commit().await?;
+    }
+    Ok(())
+}
+
+fn reading(id: ServerId, answer: std::result::Result<Usage, DriverError>) -> Option<(ServerId, Reading)> {
+    match answer {
+        Ok(usage) => Some((
+            id,
+            Reading {
+                epoch: usage.epoch,
+                received_bytes: usage.received_bytes,
+                sent_bytes: usage.sent_bytes,
+            },
+        )),
+        // It is being made or removed.
+        Err(DriverError::Gone(_)) => None,
+        Err(error) => {
+            tracing::debug!(server.id = id.0, %error, "a machine does not tell its traffic");
+            None
+        }
+    }
+}
