@@ -8,6 +8,7 @@ use super::failure::{Failure, Result};
 use super::output::{Output, Progress};
 use super::settings::Settings;
 use super::wire;
+use crate::domain::image_applications::{self, Application};
 use crate::domain::image_files::Digest;
 use crate::domain::images::{self, Fault, Import, Listed, Report};
 use bulut_model::catalog::ImageFiles;
@@ -29,6 +30,12 @@ pub enum ImageCommand {
     Pull(Named),
     /// Take in a disk from a file
     Import(ImportFile),
+    /// Offer an application: an image, and a cloud-config that installs something on it
+    Application(AddApplication),
+    /// Offer an image to customers again
+    Offer(Named),
+    /// Offer an image no more; its servers and files stay
+    Withdraw(Named),
     /// Remove an image's files
     #[command(visible_alias = "rm")]
     Remove(Named),
@@ -74,6 +81,33 @@ pub struct ImportFile {
     settings: Settings,
 }
 
+/// A recipe in a file.
+#[derive(Debug, Args)]
+pub struct AddApplication {
+    /// The recipe: a file that begins with #cloud-config
+    recipe: PathBuf,
+    /// What orders will call it
+    #[arg(long)]
+    slug: String,
+    /// For people
+    #[arg(long)]
+    name: String,
+    /// The slug of the image that it starts from
+    #[arg(long, value_name = "IMAGE")]
+    base: String,
+    /// Fewest CPUs; those of the base where none are given
+    #[arg(long, value_name = "COUNT")]
+    min_cpu: Option<u32>,
+    /// Least memory, MiB
+    #[arg(long, value_name = "MIB")]
+    min_memory: Option<u64>,
+    /// Smallest disk, GiB
+    #[arg(long, value_name = "GIB")]
+    min_disk: Option<u64>,
+    #[command(flatten)]
+    settings: Settings,
+}
+
 impl From<Fault> for Failure {
     fn from(fault: Fault) -> Self {
         let failure = Self::from(fault.error);
@@ -108,6 +142,17 @@ pub async fn run(context: &Context, command: ImageCommand) -> Result<()> {
             Ok(())
         }
         ImageCommand::Import(file) => import(context, file).await,
+        ImageCommand::Application(new) => application(context, new).await,
+        ImageCommand::Offer(one) => {
+            images::offer(&one.settings.open().await?, &one.image, true).await?;
+            context.output.note(&format!("{} is offered.", one.image));
+            Ok(())
+        }
+        ImageCommand::Withdraw(one) => {
+            images::offer(&one.settings.open().await?, &one.image, false).await?;
+            context.output.note(&format!("{} is offered no more.", one.image));
+            Ok(())
+        }
         ImageCommand::Remove(one) => {
             images::remove(&one.settings.open().await?, &one.image).await?;
             context.output.note(&format!("Removed the files of {}.", one.image));
@@ -137,6 +182,23 @@ async fn import(context: &Context, file: ImportFile) -> Result<()> {
     let files = images::import(&app, &import, &shown).await?;
     drop(shown);
     registered(context, &import.slug, &files);
+    Ok(())
+}
+
+async fn application(context: &Context, new: AddApplication) -> Result<()> {
+    let recipe =
+        std::fs::read_to_string(&new.recipe).map_err(|why| Failure::file("read", &new.recipe, &why))?;
+    let application = Application {
+        slug: new.slug,
+        name: new.name,
+        base: new.base,
+        recipe,
+        min_cpu: new.min_cpu,
+        min_memory_mib: new.min_memory,
+        min_disk_gib: new.min_disk,
+    };
+    image_applications::add(&new.settings.open().await?, &application).await?;
+    context.output.note(&format!("{} is offered, on {}.", application.slug, application.base));
     Ok(())
 }
 
@@ -182,14 +244,18 @@ async fn local(context: &Context, settings: &Settings) -> Result<()> {
 
 /// Whether it is here, and if not, how to get it.
 fn status(listed: &Listed) -> String {
-    let ready = match (listed.image.is_ready(), listed.can_build, listed.can_pull) {
-        (true, ..) => "ready",
-        (false, true, true) => "build or pull",
-        (false, true, false) => "build",
-        (false, false, true) => "pull",
-        (false, false, false) => "import",
+    let ready = match (listed.image.is_ready(), &listed.image.base_slug) {
+        (true, _) => "ready".to_owned(),
+        (false, Some(base)) => format!("needs {base}"),
+        (false, None) => match (listed.can_build, listed.can_pull) {
+            (true, true) => "build or pull",
+            (true, false) => "build",
+            (false, true) => "pull",
+            (false, false) => "import",
+        }
+        .to_owned(),
     };
-    if listed.image.active { ready.to_owned() } else { format!("{ready}, inactive") }
+    if listed.image.active { ready } else { format!("{ready}, withdrawn") }
 }
 
 fn describe(listed: &Listed) -> Value {
@@ -201,6 +267,7 @@ fn describe(listed: &Listed) -> Value {
         "type": image.kind.as_str(),
         "distribution": image.distribution,
         "active": image.active,
+        "base": image.base_slug,
         "ready": image.is_ready(),
         "can_build": listed.can_build,
         "can_pull": listed.can_pull,
@@ -305,6 +372,8 @@ mod tests {
             min_disk_gib: None,
             default_user: "root".into(),
             active: true,
+            base_slug: None,
+            recipe: None,
             files,
             regions: vec![],
         };
@@ -324,6 +393,15 @@ mod tests {
         assert_eq!(short(&files.digest), "abababababab");
         let here = listed(Some(files));
         assert_eq!(status(&here), "ready");
+        let application = |files| {
+            let mut listed = listed(files);
+            listed.image.kind = ImageKind::Application;
+            listed.image.base_slug = Some("debian-12-x64".into());
+            (listed.can_build, listed.image.active) = (false, false);
+            status(&listed)
+        };
+        assert_eq!(application(None), "needs debian-12-x64, withdrawn");
+        assert_eq!(application(here.image.files.clone()), "ready, withdrawn");
         let json = describe(&here);
         assert_eq!(
             (&json["ready"], &json["boot"], &json["servers"]),

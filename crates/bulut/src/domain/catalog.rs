@@ -1,5 +1,6 @@
 //! The catalogue: regions, packages, images and pools. Seeded from files once, data in the database after that.
 
+use super::image_recipes;
 use crate::app::App;
 use anyhow::Context as _;
 use bulut_model::address::Ipv4Network;
@@ -69,6 +70,10 @@ struct ImageSeed {
     min_memory_mib: Option<u64>,
     min_disk_gib: Option<u64>,
     cac_id: Option<i64>,
+    /// Slug of the image that an application starts from.
+    base: Option<String>,
+    /// Name of the recipe that makes an application of it.
+    recipe: Option<String>,
     #[serde(default = "yes")]
     active: bool,
 }
@@ -115,30 +120,50 @@ pub async fn seed(app: &App) -> anyhow::Result<()> {
         seed_pool(app, &tx, *region, seed).await?;
     }
     for (position, seed) in (0..).zip(&image_seeds.image) {
-        let kind = ImageKind::from_word(&seed.kind).with_context(|| format!("image type {}", seed.kind))?;
-        images::ensure(&tx, &seed.image(kind), &everywhere, seed.cac_id, position).await?;
+        seed_image(&tx, seed, &everywhere, position).await?;
     }
     tx.commit().await?;
     Ok(())
 }
 
 impl ImageSeed {
-    fn image(&self, kind: ImageKind) -> Image {
-        Image {
+    fn image(&self) -> anyhow::Result<Image> {
+        Ok(Image {
             id: ImageId(0),
             slug: self.slug.clone(),
             name: self.name.clone(),
             distribution: self.distribution.clone(),
-            kind,
+            kind: ImageKind::from_word(&self.kind).with_context(|| format!("image type {}", self.kind))?,
             min_cpu: self.min_cpu,
             min_memory_mib: self.min_memory_mib,
             min_disk_gib: self.min_disk_gib,
             default_user: self.default_user.clone(),
             active: self.active,
+            base_slug: self.base.clone(),
+            recipe: None,
             files: None,
             regions: Vec::new(),
-        }
+        })
     }
+}
+
+/// An image is the operator's once it is there. The recipe of an application goes on following the program, as long
+/// as the operator has not given it another.
+async fn seed_image(
+    s: &impl Session,
+    seed: &ImageSeed,
+    regions: &[RegionId],
+    position: i64,
+) -> anyhow::Result<()> {
+    let made = images::ensure(s, &seed.image()?, regions, seed.cac_id, position).await?;
+    let (Some(base_slug), Some(name)) = (&seed.base, &seed.recipe) else { return Ok(()) };
+    let text = image_recipes::application(name).with_context(|| format!("no recipe {name}"))?;
+    if made {
+        images::set_recipe(s, &seed.slug, images::Recipe { name: Some(name), base_slug, text }).await?;
+    } else {
+        images::refresh_recipe(s, name, base_slug, text).await?;
+    }
+    Ok(())
 }
 
 async fn seed_pool(app: &App, s: &impl Session, region: RegionId, seed: &PoolSeed) -> anyhow::Result<()> {

@@ -82,21 +82,37 @@ impl ImageDir {
     ///
     /// Errors: refused while another command is at work there.
     pub fn open(path: &Path) -> Result<Self, Fault> {
+        Self::open_unless_busy(path)?
+            .ok_or_else(|| Fault::refused("another image command is at work").hint("wait until it has ended"))
+    }
+
+    /// As [`ImageDir::open`], but `None` while another command is at work there.
+    pub fn open_unless_busy(path: &Path) -> Result<Option<Self>, Fault> {
         fs::create_dir_all(path).map_err(|why| Fault::file("make", path, &why))?;
         // Machines run as users of their own and read their base image here.
         set_mode(path, 0o755)?;
         let lock_path = path.join(".lock");
         let lock = fs::File::create(&lock_path).map_err(|why| Fault::file("open", &lock_path, &why))?;
-        let lock = Flock::lock(lock, FlockArg::LockExclusiveNonblock).map_err(|_| {
-            Fault::refused("another image command is at work").hint("wait until it has ended")
-        })?;
+        let Ok(lock) = Flock::lock(lock, FlockArg::LockExclusiveNonblock) else { return Ok(None) };
         for entry in fs::read_dir(path).map_err(|why| Fault::file("read", path, &why))?.flatten() {
             if entry.file_name().to_string_lossy().starts_with(UNFINISHED) {
                 let left = entry.path();
                 fs::remove_dir_all(&left).map_err(|why| Fault::file("remove", &left, &why))?;
             }
         }
-        Ok(Self { path: path.to_owned(), _lock: lock })
+        Ok(Some(Self { path: path.to_owned(), _lock: lock }))
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The directories that hold images.
+    pub fn list(&self) -> Result<Vec<String>, Fault> {
+        let entries = fs::read_dir(&self.path).map_err(|why| Fault::file("read", &self.path, &why))?;
+        let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+        Ok(names.filter(|name| Digest::parse(name).is_some()).collect())
     }
 
     /// A directory to make an image in; gone when it is dropped.
@@ -144,10 +160,10 @@ impl ImageDir {
         })
     }
 
-    /// Removes an image's files. Absent is fine.
-    pub fn remove(&self, files: &ImageFiles) -> Result<(), Fault> {
-        let home = self.path.join(&files.directory);
-        if Digest::parse(&files.directory).is_none() || !home.exists() {
+    /// Removes the directory of an image. Absent is fine.
+    pub fn remove(&self, directory: &str) -> Result<(), Fault> {
+        let home = self.path.join(directory);
+        if Digest::parse(directory).is_none() || !home.exists() {
             return Ok(());
         }
         // Renamed first, so that a directory with a digest for its name is complete at any moment.
@@ -316,8 +332,9 @@ mod tests {
         assert_eq!((mode(&home), mode(&home.join(DISK))), (0o755, 0o444));
         assert_eq!(fs::read_dir(&home).unwrap().count(), 1, "the source is not part of the image");
         assert_eq!(found[0].digest, format!("sha256:{}", sha256(&home.join(DISK)).await.unwrap()));
-        images.remove(&found[0]).unwrap();
-        images.remove(&found[0]).unwrap();
+        assert_eq!(images.list().unwrap(), [found[0].directory.as_str()]);
+        images.remove(&found[0].directory).unwrap();
+        images.remove(&found[0].directory).unwrap();
         assert!(!home.exists());
     }
 

@@ -1,4 +1,5 @@
-//! Room: the domain. The recipes of guest images, embedded in the binary: unpacks one and runs it.
+//! Room: the domain. The recipes of guest images and of applications, embedded in the binary: unpacks one of an image
+//! and runs it, tells the text of one of an application.
 //!
 //! Promises: works without the source tree; leaves nothing but the image and the package cache; the guest's files do
 //! not depend on this process's umask. Must not know: what a recipe does.
@@ -22,7 +23,19 @@ struct File {
 /// All files of the recipes, as build.rs found them.
 static FILES: &[File] = include!(concat!(env!("OUT_DIR"), "/recipes.rs"));
 
-/// The names of all recipes.
+/// Where the recipes of applications are among the files.
+const APPLICATIONS: &str = "applications/";
+
+/// The cloud-config of the application recipe `name`.
+pub fn application(name: &str) -> Option<&'static str> {
+    let file = FILES.iter().find(|file| {
+        let slug = file.path.strip_prefix(APPLICATIONS).and_then(|path| path.strip_suffix(".yaml"));
+        slug == Some(name)
+    })?;
+    std::str::from_utf8(file.bytes).ok()
+}
+
+/// The names of all recipes of images.
 pub fn names() -> impl Iterator<Item = &'static str> {
     FILES.iter().filter_map(|file| file.path.strip_suffix("/build.sh"))
 }

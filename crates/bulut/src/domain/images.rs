@@ -27,10 +27,12 @@ pub struct Entry {
     pub slug: String,
     /// For people.
     pub name: String,
-    /// How it gets here.
-    pub source: Source,
+    /// How it gets here; an application does not.
+    pub source: Option<Source>,
     /// Another way, for a host where the first does not go.
     pub alternative: Option<Source>,
+    /// Slug of the image whose files an application uses.
+    pub base: Option<String>,
 }
 
 /// How an image gets here.
@@ -53,7 +55,7 @@ pub enum Source {
 
 impl Entry {
     fn sources(&self) -> impl Iterator<Item = &Source> {
-        std::iter::once(&self.source).chain(&self.alternative)
+        self.source.iter().chain(&self.alternative)
     }
 
     fn recipe(&self) -> Option<&str> {
@@ -141,7 +143,7 @@ impl Report for Silent {
 pub struct Listed {
     /// What the database knows.
     pub image: Image,
-    /// How many servers were made from it.
+    /// How many servers were made from it, or from an application whose base it is.
     pub servers: u64,
     /// Whether there is a recipe for it.
     pub can_build: bool,
@@ -190,7 +192,10 @@ pub async fn list(app: &App) -> Result<Vec<Listed>, Fault> {
 }
 
 /// Makes an image by its recipe. `name` is its slug or the recipe's name.
+///
+/// Errors: refused for an application, which uses the files of its base; `NotFound` for a name that nothing has.
 pub async fn build(app: &App, name: &str, report: &dyn Report) -> Result<(String, ImageFiles), Fault> {
+    not_an_application(app, name, "build").await?;
     let entries = catalog()?;
     let buildable = entries.iter().find(|entry| entry.slug == name || entry.recipe() == Some(name));
     let entry = buildable.ok_or_else(|| unknown(name, &entries))?;
@@ -210,7 +215,10 @@ pub async fn build(app: &App, name: &str, report: &dyn Report) -> Result<(String
 }
 
 /// Fetches an image from its distribution.
+///
+/// Errors: refused for an application, which uses the files of its base; `NotFound` for a slug that nothing has.
 pub async fn pull(app: &App, slug: &str, report: &dyn Report) -> Result<ImageFiles, Fault> {
+    not_an_application(app, slug, "pull").await?;
     let entries = catalog()?;
     let entry = entries.iter().find(|entry| entry.slug == slug).ok_or_else(|| unknown(slug, &entries))?;
     let (url, checksums) = entry.download().ok_or_else(|| {
@@ -230,6 +238,7 @@ pub async fn import(app: &App, import: &Import, report: &dyn Report) -> Result<I
     check_slug(&import.slug)?;
     check_name("name", &import.name)?;
     check_name("distribution", &import.distribution)?;
+    not_an_application(app, &import.slug, "import").await?;
     if let Some(digest) = &import.digest {
         report.stage("checking its digest");
         if !digest.matches(&import.path).await? {
@@ -245,10 +254,25 @@ pub async fn import(app: &App, import: &Import, report: &dyn Report) -> Result<I
     finish(app, &dir, made, None, &import.slug).await
 }
 
+/// An application starts from the files of its base, and has none of its own.
+async fn not_an_application(app: &App, slug: &str, verb: &str) -> Result<(), Fault> {
+    let image = images::find(app.store(), slug).await?;
+    let Some(base) = image.and_then(|image| image.base_slug) else { return Ok(()) };
+    let why = format!("{slug} is an application and has no files of its own: it uses those of {base}");
+    let hint = match verb {
+        "import" => "import the disk under another slug".to_owned(),
+        "remove" => format!("bulut image withdraw {slug}"),
+        _ => format!("bulut image {verb} {base}"),
+    };
+    Err(Fault::refused(why).hint(hint))
+}
+
 /// Removes an image's files; its line in the catalogue stays, and it can be built or pulled again.
 ///
-/// Errors: refused while a server was made from it: the server's disk rests on these files.
+/// Errors: refused for an application, and while something rests on these files: the disk of a server that was made
+/// from the image or from an application on it, or a snapshot that is booted with the image's kernel.
 pub async fn remove(app: &App, slug: &str) -> Result<(), Fault> {
+    not_an_application(app, slug, "remove").await?;
     let dir = ImageDir::open(&app.config().images_dir())?;
     let tx = app.store().begin().await?;
     let image = images::find(&tx, slug).await?.ok_or_else(|| no_image(slug))?;
@@ -257,29 +281,40 @@ pub async fn remove(app: &App, slug: &str) -> Result<(), Fault> {
     };
     let servers = images::servers_using(&tx, image.id).await?;
     if servers > 0 {
-        let are = if servers == 1 { "1 server was".to_owned() } else { format!("{servers} servers were") };
-        return Err(Fault::refused(format!("{are} made from the image {slug}")).hint("destroy them first"));
+        return Err(still_used(slug, servers, "server"));
+    }
+    let snapshots = images::snapshots_using(&tx, image.id).await?;
+    if snapshots > 0 {
+        return Err(still_used(slug, snapshots, "snapshot"));
     }
     images::set_files(&tx, slug, None).await?;
-    let shared = images::list(&tx).await?.iter().any(|other| has(other, &files.directory));
+    let needed = images::directories(&tx).await?.contains(&files.directory);
     tx.commit().await?;
-    if shared { Ok(()) } else { dir.remove(&files) }
+    if needed { Ok(()) } else { dir.remove(&files.directory) }
 }
 
-/// Says in the database that an image's files are there. Those of before go, when nothing needs them.
-pub async fn register(app: &App, slug: &str, files: &ImageFiles) -> Result<Option<ImageFiles>, Fault> {
+fn still_used(slug: &str, count: u64, what: &str) -> Fault {
+    let are = if count == 1 { format!("1 {what} was") } else { format!("{count} {what}s were") };
+    Fault::refused(format!("{are} made from the image {slug}")).hint("destroy them first")
+}
+
+/// Says in the database that an image's files are there. Those of before stay until a [sweep](super::image_sweep)
+/// finds that nothing needs them: an order that is being placed at this moment may.
+pub async fn register(app: &App, slug: &str, files: &ImageFiles) -> Result<(), Fault> {
     let tx = app.store().begin().await?;
-    let image = images::find(&tx, slug).await?.ok_or_else(|| no_image(slug))?;
+    if images::find(&tx, slug).await?.is_none() {
+        return Err(no_image(slug));
+    }
     images::set_files(&tx, slug, Some(files)).await?;
-    let servers = images::servers_using(&tx, image.id).await?;
-    let all = images::list(&tx).await?;
-    tx.commit().await?;
-    // A server's disk rests on the files that it was made from, which may be these.
-    Ok(image.files.filter(|before| servers == 0 && !all.iter().any(|other| has(other, &before.directory))))
+    Ok(tx.commit().await?)
 }
 
-fn has(image: &Image, directory: &str) -> bool {
-    image.files.as_ref().is_some_and(|files| files.directory == directory)
+/// Offers an image to customers, or offers it no more. Servers that were made from it stay.
+pub async fn offer(app: &App, slug: &str, offered: bool) -> Result<(), Fault> {
+    if images::find(app.store(), slug).await?.is_none() {
+        return Err(no_image(slug));
+    }
+    Ok(images::set_active(app.store(), slug, offered).await?)
 }
 
 async fn take_in(app: &App, file: &Path, slug: &str) -> Result<ImageFiles, Fault> {
@@ -297,9 +332,7 @@ async fn finish(
     slug: &str,
 ) -> Result<ImageFiles, Fault> {
     let files = dir.adopt(made, &app.config().qemu_img, direct).await?;
-    if let Some(before) = register(app, slug, &files).await? {
-        dir.remove(&before)?;
-    }
+    register(app, slug, &files).await?;
     tracing::info!(image.slug = slug, image.digest = files.digest, "image registered");
     Ok(files)
 }
@@ -317,6 +350,8 @@ async fn ensure(app: &App, import: &Import) -> Result<(), Fault> {
         min_disk_gib: None,
         default_user: "root".into(),
         active: true,
+        base_slug: None,
+        recipe: None,
         files: None,
         regions: Vec::new(),
     };
@@ -337,7 +372,7 @@ fn direct_boot(description: Description) -> Result<Option<DirectBoot>, Fault> {
     }
 }
 
-fn check_slug(slug: &str) -> Result<(), Fault> {
+pub(super) fn check_slug(slug: &str) -> Result<(), Fault> {
     let good = (1..=64).contains(&slug.len())
         && slug
             .bytes()
@@ -356,7 +391,7 @@ fn unknown(name: &str, entries: &[Entry]) -> Fault {
         .hint(format!("one of: {slugs}"))
 }
 
-fn no_image(slug: &str) -> Fault {
+pub(super) fn no_image(slug: &str) -> Fault {
     Fault::from(Error::not_found(format!("there is no image {slug}"))).hint("bulut image list --local")
 }
 
@@ -378,6 +413,13 @@ mod tests {
         let entries = catalog().unwrap();
         assert!(entries.iter().any(|entry| entry.slug == "tiny"));
         for entry in &entries {
+            if let Some(base) = &entry.base {
+                assert!(entry.sources().next().is_none(), "{} has no files of its own", entry.slug);
+                let of = entries.iter().find(|other| other.slug == *base);
+                assert!(of.is_some_and(|of| of.base.is_none() && of.recipe().is_some()), "{}", entry.slug);
+                continue;
+            }
+            assert!(entry.sources().next().is_some(), "{}", entry.slug);
             for source in entry.sources() {
                 match source {
                     Source::Build { recipe } => {
