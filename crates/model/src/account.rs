@@ -47,6 +47,8 @@ pub struct Account {
     pub is_operator: bool,
     /// Whether the e-mail address was verified.
     pub is_verified: bool,
+    /// Whether lists of its servers leave their passwords out.
+    pub hides_secrets: bool,
     /// Rises when the password changes; tokens carry it, so older ones end.
     pub token_epoch: i64,
     /// Rises with every change to what the account's lists show.

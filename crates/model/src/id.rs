@@ -23,6 +23,8 @@ macro_rules! ids {
 ids! {
     /// A customer or operator.
     AccountId,
+    /// A key of an account for Cloud at Cost clients.
+    ApiKeyId,
     /// Where customers choose to have their servers.
     RegionId,
     /// A host (or cluster) that runs machines of a region.

@@ -5,6 +5,7 @@
 
 pub mod account;
 pub mod address;
+pub mod api_key;
 pub mod catalog;
 pub mod error;
 pub mod id;
@@ -14,6 +15,8 @@ pub mod money;
 pub mod name;
 pub mod network;
 pub mod operation;
+pub mod pool;
+pub mod run_mode;
 pub mod server;
 pub mod snapshot;
 pub mod ssh_key;
@@ -23,8 +26,8 @@ pub mod traffic;
 
 pub use error::{Error, Result};
 pub use id::{
-    AccountId, ImageId, InvoiceId, NodeId, OperationId, PackageId, RegionId, ServerId, SnapshotId, SshKeyId,
-    TransactionId,
+    AccountId, ApiKeyId, ImageId, InvoiceId, NodeId, OperationId, PackageId, RegionId, ServerId, SnapshotId,
+    SshKeyId, TransactionId,
 };
 pub use money::Micros;
 pub use timestamp::Timestamp;

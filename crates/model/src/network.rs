@@ -1,5 +1,6 @@
 //! Networks of either family in CIDR form, for lists of who may do something. Pure.
 
+use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::net::IpAddr;
@@ -88,9 +89,46 @@ impl fmt::Display for Network {
     }
 }
 
+/// Most networks in a list.
+pub const NETWORKS_MAX: usize = 100;
+
+/// Reads a list of networks, each once; `any` stands for all addresses of both families.
+///
+/// Errors: `Invalid` for `field`.
+pub fn parse_all<T: AsRef<str>>(field: &str, texts: &[T]) -> Result<Vec<Network>> {
+    let mut networks = Vec::new();
+    for text in texts.iter().map(|text| text.as_ref().trim()).filter(|text| !text.is_empty()) {
+        let all = ["0.0.0.0/0", "::/0"];
+        let read = if text.eq_ignore_ascii_case("any") { &all[..] } else { &[text] };
+        for network in read {
+            let network = network.parse().map_err(|why: NotANetwork| {
+                Error::invalid(field, format!("In {field}, {why}; or say any."))
+            })?;
+            if !networks.contains(&network) {
+                networks.push(network);
+            }
+        }
+    }
+    if networks.len() > NETWORKS_MAX {
+        return Err(Error::invalid(field, format!("The {field} must be at most {NETWORKS_MAX} networks.")));
+    }
+    Ok(networks)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn any_is_everything_and_what_comes_twice_counts_once() {
+        let all = parse_all("addresses", &["ANY", " 10.0.0.0/8 ", "", "10.0.0.0/8"]).unwrap();
+        let all: Vec<String> = all.iter().map(ToString::to_string).collect();
+        assert_eq!(all, ["0.0.0.0/0", "::/0", "10.0.0.0/8"]);
+        assert!(parse_all("addresses", &["10.0.0.1/8"]).unwrap_err().public.contains("addresses"));
+        let many: Vec<String> = (0..101).map(|n| format!("10.0.0.{n}")).collect();
+        assert!(parse_all("addresses", &many).is_err());
+        assert!(parse_all("addresses", &many[1..]).is_ok());
+    }
 
     fn holds(network: &str, address: &str) -> bool {
         network.parse::<Network>().unwrap().contains(address.parse().unwrap())

@@ -7,6 +7,7 @@
 
 use crate::address::{ServerIpv4, ServerIpv6};
 use crate::catalog::Package;
+use crate::run_mode::RunMode;
 use crate::{AccountId, Error, ImageId, NodeId, PackageId, RegionId, Result, ServerId, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -125,6 +126,12 @@ pub struct Server {
     pub ipv6: Option<ServerIpv6>,
     /// Where its ssh port is reached from the node, `address:port`, once it was made.
     pub ssh_endpoint: Option<String>,
+    /// Whether it draws on its account's resource pool, and so costs nothing by the hour.
+    pub in_pool: bool,
+    /// Whether its owner chose its name.
+    pub is_named: bool,
+    /// What becomes of it when it idles.
+    pub run_mode: RunMode,
     /// When it was ordered.
     pub created_at: Timestamp,
     /// Operations under way.

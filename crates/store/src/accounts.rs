@@ -22,7 +22,7 @@ pub struct New {
 }
 
 const COLUMNS: &str = "id, email, user_name, first_name, last_name, standing, is_operator, is_verified, \
-                       token_epoch, revision, created_at, last_login_at";
+                       hides_secrets, token_epoch, revision, created_at, last_login_at";
 
 fn account(row: &Row) -> Result<Account, Failure> {
     Ok(Account {
@@ -34,6 +34,7 @@ fn account(row: &Row) -> Result<Account, Failure> {
         standing: Standing::from_word(&row.text("standing")?),
         is_operator: row.flag("is_operator")?,
         is_verified: row.flag("is_verified")?,
+        hides_secrets: row.flag("hides_secrets")?,
         token_epoch: row.int("token_epoch")?,
         revision: row.int("revision")?,
         created_at: Timestamp(row.int("created_at")?),
@@ -116,6 +117,16 @@ pub async fn set_standing(s: &impl Session, id: AccountId, standing: Standing) -
     s.execute(
         "UPDATE account SET standing = $2, revision = revision + 1 WHERE id = $1",
         vec![id.0.into(), standing.as_str().into()],
+    )
+    .await?;
+    Ok(())
+}
+
+/// Says whether lists of the account's servers leave their passwords out.
+pub async fn set_hides_secrets(s: &impl Session, id: AccountId, hides: bool) -> Result<()> {
+    s.execute(
+        "UPDATE account SET hides_secrets = $2, revision = revision + 1 WHERE id = $1",
+        vec![id.0.into(), i64::from(hides).into()],
     )
     .await?;
     Ok(())

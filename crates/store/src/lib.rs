@@ -6,17 +6,20 @@
 
 pub mod accounts;
 pub mod addresses;
+pub mod api_keys;
 pub mod consoles;
 pub mod forks;
 pub mod idempotency;
 pub mod images;
 pub mod invoices;
 pub mod ledger;
+pub mod machine_usage;
 pub mod migrations;
 pub mod names;
 pub mod nodes;
 pub mod operations;
 pub mod packages;
+pub mod pools;
 pub mod regions;
 pub mod servers;
 pub mod session;

@@ -3,9 +3,11 @@
 use crate::addresses;
 use crate::nodes::{self, Size};
 use crate::packages::signed;
+use crate::pools;
 use crate::session::{Failure, Row, Session, to_json};
 use bulut_model::address::{ServerIpv4, ServerIpv6};
 use bulut_model::catalog::ImageFiles;
+use bulut_model::run_mode::RunMode;
 use bulut_model::server::{Phase, Power, Server};
 use bulut_model::{AccountId, Error, ImageId, NodeId, PackageId, RegionId, Result, ServerId, Timestamp};
 use std::collections::HashMap;
@@ -49,6 +51,12 @@ pub struct New {
     pub recipe: Option<String>,
     /// Its disk begins as a copy of another server's.
     pub fresh_identity: bool,
+    /// It draws on its account's resource pool, where room was taken for it.
+    pub in_pool: bool,
+    /// Its owner chose its name.
+    pub is_named: bool,
+    /// What becomes of it when it idles.
+    pub run_mode: RunMode,
 }
 
 /// What a server's disk is, when it gets another one.
@@ -99,6 +107,7 @@ const SELECT: &str = "SELECT server.id AS id, server.account_id AS account_id, s
      server.disk_gib AS disk_gib, server.traffic_tb AS traffic_tb, server.phase AS phase, \
      server.power AS power, server.ipv6 AS ipv6, server.ipv6_prefix AS ipv6_prefix, \
      server.ipv6_gateway AS ipv6_gateway, server.ssh_endpoint AS ssh_endpoint, \
+     server.in_pool AS in_pool, server.is_named AS is_named, server.run_mode AS run_mode, \
      server.created_at AS created_at, address.address AS ipv4, address_pool.prefix AS ipv4_prefix, \
      address_pool.gateway AS ipv4_gateway FROM server \
      JOIN region ON region.id = server.region_id JOIN package ON package.id = server.package_id \
@@ -156,6 +165,9 @@ fn server(row: &Row) -> Result<Server, Failure> {
         ipv4: ipv4(row)?,
         ipv6: ipv6(row)?,
         ssh_endpoint: row.opt_text("ssh_endpoint")?,
+        in_pool: row.flag("in_pool")?,
+        is_named: row.flag("is_named")?,
+        run_mode: word(row, "run_mode", RunMode::from_word)?,
         created_at: Timestamp(row.int("created_at")?),
         active_operations: Vec::new(),
         tags: Vec::new(),
@@ -168,9 +180,10 @@ pub async fn insert(s: &impl Session, new: &New, now: Timestamp) -> Result<Serve
         .one(
             "INSERT INTO server (account_id, region_id, node_id, package_id, image_id, name, hostname, cpu, \
              memory_mib, disk_gib, traffic_tb, phase, power, instance_id, ssh_keys, sealed_password, \
-             user_data, image_files, recipe, fresh_identity, seed_secret, reserved, created_at) \
+             user_data, image_files, recipe, fresh_identity, seed_secret, reserved, created_at, in_pool, is_named, \
+             run_mode) \
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 'building', 'stopped', $12, $13, $14, $15, \
-             $17, $18, $19, 1, 1, $16) RETURNING id",
+             $17, $18, $19, 1, 1, $16, $20, $21, $22) RETURNING id",
             vec![
                 new.account.0.into(),
                 new.region.0.into(),
@@ -191,6 +204,9 @@ pub async fn insert(s: &impl Session, new: &New, now: Timestamp) -> Result<Serve
                 to_json(&new.image_files)?.into(),
                 new.recipe.clone().into(),
                 i64::from(new.fresh_identity).into(),
+                i64::from(new.in_pool).into(),
+                i64::from(new.is_named).into(),
+                new.run_mode.as_str().into(),
             ],
         )
         .await?;
@@ -201,6 +217,20 @@ pub async fn insert(s: &impl Session, new: &New, now: Timestamp) -> Result<Serve
 /// Sets the host name.
 pub async fn set_hostname(s: &impl Session, id: ServerId, hostname: &str) -> Result<()> {
     s.execute("UPDATE server SET hostname = $2 WHERE id = $1", vec![id.0.into(), hostname.into()]).await?;
+    Ok(())
+}
+
+/// Sets the name, which its owner chose.
+pub async fn set_name(s: &impl Session, id: ServerId, name: &str) -> Result<()> {
+    s.execute("UPDATE server SET name = $2, is_named = 1 WHERE id = $1", vec![id.0.into(), name.into()])
+        .await?;
+    Ok(())
+}
+
+/// Sets what becomes of it when it idles.
+pub async fn set_run_mode(s: &impl Session, id: ServerId, mode: RunMode) -> Result<()> {
+    s.execute("UPDATE server SET run_mode = $2 WHERE id = $1", vec![id.0.into(), mode.as_str().into()])
+        .await?;
     Ok(())
 }
 
@@ -407,7 +437,7 @@ pub async fn bury(s: &impl Session, id: ServerId, now: Timestamp) -> Result<()> 
     let row = s
         .one(
             "UPDATE server SET reserved = 0 WHERE id = $1 AND reserved = 1 \
-             RETURNING node_id, cpu, memory_mib, disk_gib",
+             RETURNING node_id, account_id, in_pool, cpu, memory_mib, disk_gib",
             vec![id.0.into()],
         )
         .await?;
@@ -415,8 +445,12 @@ pub async fn bury(s: &impl Session, id: ServerId, now: Timestamp) -> Result<()> 
         let size =
             Size { cpu: row.int("cpu")?, memory_mib: row.int("memory_mib")?, disk_gib: row.int("disk_gib")? };
         nodes::release(s, NodeId(row.int("node_id")?), size).await?;
+        if row.flag("in_pool")? {
+            pools::release(s, AccountId(row.int("account_id")?), size).await?;
+        }
     }
     s.execute("DELETE FROM tag WHERE server_id = $1", vec![id.0.into()]).await?;
+    s.execute("DELETE FROM machine_usage WHERE server_id = $1", vec![id.0.into()]).await?;
     s.execute("DELETE FROM dns_claim WHERE server_id = $1", vec![id.0.into()]).await?;
     s.execute(
         "UPDATE server SET phase = 'destroyed', power = 'stopped', sealed_password = NULL, user_data = NULL, \

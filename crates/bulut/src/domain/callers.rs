@@ -153,6 +153,7 @@ mod tests {
             standing: Standing::Active,
             is_operator: false,
             is_verified: false,
+            hides_secrets: false,
             token_epoch: 0,
             revision,
             created_at: Timestamp::default(),

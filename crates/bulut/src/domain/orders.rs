@@ -17,6 +17,7 @@ use bulut_model::catalog::{Image, ImageFiles, Package, Region};
 use bulut_model::error::Kind;
 use bulut_model::name::{check_hostname, check_name, excerpt, hostname_from};
 use bulut_model::operation::OperationKind;
+use bulut_model::run_mode::RunMode;
 use bulut_model::server::{Minimum, USER_DATA_MAX, check_minimum};
 use bulut_model::snapshot::{Snapshot, check_disk};
 use bulut_model::{Error, ImageId, NodeId, OperationId, RegionId, Result, ServerId, SnapshotId};
@@ -183,6 +184,9 @@ async fn place(app: &App, change: Change, wanted: Checked, source: Source) -> Re
         user_data: wanted.user_data.clone(),
         recipe: source.recipe,
         fresh_identity: source.snapshot.is_some(),
+        in_pool: false,
+        is_named: true,
+        run_mode: RunMode::Normal,
     };
     let server = servers::insert(&change.tx, &new, change.now).await?;
     finish_identity(app, &change, server, &new).await?;

@@ -7,6 +7,7 @@
 
 mod accounts;
 mod addresses;
+mod api_keys;
 mod catalogue;
 mod databases;
 mod idempotency;
@@ -14,10 +15,12 @@ mod images;
 mod invoices;
 mod ledger;
 mod listening;
+mod machine_usage;
 mod migrations;
 mod nodes;
 mod operations;
 mod orders;
+mod pools;
 mod races;
 mod servers;
 mod sessions;

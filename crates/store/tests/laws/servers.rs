@@ -5,6 +5,7 @@ use crate::world::{ROOM, World, account, at_once, files};
 use bulut_model::ServerId;
 use bulut_model::address::{ServerIpv4, ServerIpv6};
 use bulut_model::error::Kind;
+use bulut_model::run_mode::RunMode;
 use bulut_model::server::{Phase, Power, Server};
 use bulut_store::nodes::{self, Size};
 use bulut_store::{Session, addresses, operations, servers, tags};
@@ -56,6 +57,9 @@ async fn a_server_comes_back_as_it_was_ordered(db: Db) {
         ipv4: None,
         ipv6: None,
         ssh_endpoint: None,
+        in_pool: false,
+        is_named: true,
+        run_mode: RunMode::Normal,
         created_at: START,
         active_operations: Vec::new(),
         tags: Vec::new(),

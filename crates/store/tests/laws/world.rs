@@ -4,6 +4,7 @@ use crate::databases::START;
 use bulut_model::account::Account;
 use bulut_model::catalog::{Image, ImageFiles, ImageKind, Package};
 use bulut_model::operation::OperationKind;
+use bulut_model::run_mode::RunMode;
 use bulut_model::{
     AccountId, ImageId, Micros, NodeId, OperationId, PackageId, RegionId, ServerId, Timestamp,
 };
@@ -72,6 +73,9 @@ impl World {
             user_data: Some("I2Nsb3VkLWNvbmZpZwo=".into()),
             recipe: None,
             fresh_identity: false,
+            in_pool: false,
+            is_named: true,
+            run_mode: RunMode::Normal,
         }
     }
 

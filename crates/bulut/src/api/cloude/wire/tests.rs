@@ -3,6 +3,7 @@
 use super::*;
 use bulut_model::catalog::ImageKind;
 use bulut_model::operation::{OperationKind, Status};
+use bulut_model::run_mode::RunMode;
 use bulut_model::server::{Phase, Power};
 use bulut_model::{AccountId, ImageId, NodeId, PackageId, RegionId, SshKeyId, Timestamp};
 use serde_json::{json, to_string, to_value};
@@ -34,6 +35,9 @@ fn server() -> Server {
         }),
         ipv6: None,
         ssh_endpoint: Some("172.17.32.68:22".into()),
+        in_pool: false,
+        is_named: true,
+        run_mode: RunMode::Normal,
         created_at: Timestamp::from_unix_seconds(1_515_064_474),
         active_operations: vec![1578],
         tags: vec!["web1".into()],
