@@ -160,11 +160,14 @@ run_groups() {
     group "routed networking of guests, used as root" $network nft:nftables ip:iproute2
     group "to log in to guests" needed ssh:openssh-client
     group "to talk to the API" needed curl:curl jq:jq
+    group "Node.js makes the pages of the console" wanted node:nodejs npm:npm
     # shellcheck disable=SC2046  # one word a package
     packages "to build guest images" wanted $(image_packages)
 }
 
 test_groups() {
+    group "Node.js makes the pages of the console and drives the browser that looks at them" needed node:nodejs npm:npm
+    group "a browser looks at the pages" needed chromium:chromium
     if ! have initdb; then
         group "tests and benchmarks run on PostgreSQL too, on a private server; the one that Debian starts is not touched" \
             needed '/usr/lib/postgresql/*/bin/initdb:postgresql'
@@ -175,7 +178,10 @@ case ${1:-run} in
     run) run_groups ;;
     test) run_groups; test_groups ;;
     bench) run_groups; test_groups; group "load for the benchmarks of the API" wanted wrk:wrk ;;
-    check) group "a C compiler, for SQLite and the cryptography library" needed cc:gcc /usr/include/stdlib.h:libc6-dev ;;
+    check)
+        group "a C compiler, for SQLite and the cryptography library" needed cc:gcc /usr/include/stdlib.h:libc6-dev
+        group "Node.js makes the pages of the console" wanted node:nodejs npm:npm
+        ;;
     *) sed -n '2,7s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
 esac
 

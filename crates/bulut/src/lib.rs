@@ -10,5 +10,6 @@ pub mod engines;
 pub mod faults;
 pub mod metrics;
 pub mod operations;
+pub mod panel;
 pub mod reconcile;
 pub mod vault;

@@ -4,6 +4,7 @@
 
 use crate::api::failure::Failure;
 use crate::api::{cloude, native};
+use crate::panel;
 use axum::response::Response;
 
 /// A dialect.
@@ -13,12 +14,20 @@ pub enum Dialect {
     Cloude,
     /// Our own, under `/v2`.
     Native,
+    /// The pages of the panel, for people.
+    Panel,
 }
 
 impl Dialect {
     /// The dialect of a path.
     pub fn of(path: &str) -> Self {
-        if path == "/v2" || path.starts_with("/v2/") { Self::Native } else { Self::Cloude }
+        if path == "/v2" || path.starts_with("/v2/") {
+            Self::Native
+        } else if panel::is_at(path) {
+            Self::Panel
+        } else {
+            Self::Cloude
+        }
     }
 
     /// The answer to a request that failed.
@@ -26,6 +35,7 @@ impl Dialect {
         match self {
             Self::Cloude => cloude::error::answer(failure),
             Self::Native => native::error::answer(failure),
+            Self::Panel => panel::answer(failure),
         }
     }
 }

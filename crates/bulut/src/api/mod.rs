@@ -6,21 +6,24 @@ mod bearer;
 pub mod cloude;
 mod cors;
 mod dialect;
-mod failure;
+pub mod failure;
 mod http;
 pub mod native;
 mod openapi;
 pub mod params;
+pub mod visitor;
 
 use crate::app::App;
+use crate::panel;
 use axum::Router;
 
 use cors::Cors;
 
-/// All dialects over one application.
+/// All dialects and the panel over one application.
 pub fn router(app: App) -> Router {
     let cors = Cors::new(app.config().cors_origins.clone());
     let routes = cloude::router(app.clone()).merge(native::router(app.clone()));
+    let routes = routes.merge(panel::router(app.clone()));
     let observe = move |method: &str, route: &str, status, took| {
         app.metrics().request(method, route, status, took);
     };

@@ -12,6 +12,7 @@ use crate::faults::Faults;
 use crate::{api, engines, operations, reconcile};
 use bulut_store::migrations;
 use std::fs::File;
+use std::net::SocketAddr;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -55,7 +56,9 @@ pub async fn run(config: Config) -> Result<()> {
     let reconcilers = tokio::spawn(reconcile::run(app.clone(), stop.clone()));
     let at = listener.local_addr().unwrap_or(listen);
     tracing::info!(address = %at, state = %app.config().state.display(), "serving");
-    let served = axum::serve(listener, api::router(app.clone()))
+    // The address of whoever connects tells the proxies that are trusted from everybody else.
+    let routes = api::router(app.clone()).into_make_service_with_connect_info::<SocketAddr>();
+    let served = axum::serve(listener, routes)
         .with_graceful_shutdown(stop.clone().cancelled_owned())
         .into_future();
     // Consoles stay open as long as people look at them; a stop does not wait for those.

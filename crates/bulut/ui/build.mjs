@@ -1,0 +1,70 @@
+// Makes what the program carries of the pages: `node build.mjs OUT` writes OUT/assets (scripts, styles and images, each
+// named by its content, and compressed beside it) and OUT/pages (HTML that names them).
+//
+// The same sources and the same packages give the same bytes.
+
+import { build } from "esbuild";
+import { readFileSync, readdirSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { basename, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { brotliCompressSync, constants } from "node:zlib";
+
+const out = process.argv[2];
+if (!out) {
+    console.error("usage: node build.mjs OUT");
+    process.exit(2);
+}
+const here = fileURLToPath(new URL(".", import.meta.url));
+const assets = join(out, "assets");
+const pages = join(out, "pages");
+rmSync(out, { recursive: true, force: true });
+mkdirSync(pages, { recursive: true });
+
+// Their licences ask to be named where their code goes.
+const credits = ["@novnc/novnc", "@xterm/xterm", "@xterm/addon-fit"].map((name) => {
+    const about = JSON.parse(readFileSync(join(here, "node_modules", name, "package.json"), "utf8"));
+    return `${name} ${about.version} (${about.license}, https://www.npmjs.com/package/${name})`;
+});
+
+const result = await build({
+    absWorkingDir: here,
+    entryPoints: ["src/console.js", "src/console.css", "src/notice.css", "src/icon.svg"],
+    entryNames: "[name]-[hash]",
+    chunkNames: "[name]-[hash]",
+    outdir: assets,
+    bundle: true,
+    splitting: true,
+    format: "esm",
+    target: "es2022",
+    minify: true,
+    legalComments: "none",
+    banner: { js: `/*! With parts of ${credits.join(", ")} */` },
+    loader: { ".svg": "copy" },
+    metafile: true,
+    logLevel: "warning",
+});
+
+// `console.css` in a page stands for the file that it became.
+const names = {};
+for (const [path, made] of Object.entries(result.metafile.outputs)) {
+    if (made.entryPoint) names[basename(made.entryPoint)] = basename(path);
+}
+for (const page of readdirSync(join(here, "src")).filter((name) => name.endsWith(".html"))) {
+    const text = readFileSync(join(here, "src", page), "utf8");
+    const linked = text.replace(/\/assets\/([\w.-]+)/g, (_, name) => {
+        if (!names[name]) throw new Error(`${page} names ${name}, which is not built`);
+        return `/assets/${names[name]}`;
+    });
+    writeFileSync(join(pages, page), linked);
+}
+
+for (const name of readdirSync(assets)) {
+    const bytes = readFileSync(join(assets, name));
+    const packed = brotliCompressSync(bytes, {
+        params: {
+            [constants.BROTLI_PARAM_QUALITY]: constants.BROTLI_MAX_QUALITY,
+            [constants.BROTLI_PARAM_SIZE_HINT]: bytes.length,
+        },
+    });
+    if (packed.length < bytes.length) writeFileSync(join(assets, `${name}.br`), packed);
+}
