@@ -246,3 +246,9 @@ pub async fn directories(s: &impl Session) -> Result<BTreeSet<String>> {
     }
     Ok(needed)
 }
+
+/// Whether an operation under way is about to give a server a disk from this directory.
+pub async fn is_planned(s: &impl Session, directory: &str) -> Result<bool> {
+    let sql = "SELECT id FROM operation WHERE status = 0 AND params LIKE $1 LIMIT 1";
+    Ok(s.one(sql, vec![format!("%\"{directory}\"%").into()]).await?.is_some())
+}

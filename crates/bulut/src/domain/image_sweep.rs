@@ -1,8 +1,8 @@
 //! Room: the domain. Removes the files of images that nothing needs any more: a newer build took their place in the
 //! catalogue, and the last server or snapshot that rested on them is gone.
 //!
-//! Promises: what the catalogue, a server or a directly booting snapshot names stays, and so does what an order may
-//! just be about to name. Must not know: how images get here.
+//! Promises: what the catalogue, a server, a directly booting snapshot or an operation under way names stays, and so does
+//! what an order may just be about to name. Must not know: how images get here.
 
 use super::image_files::ImageDir;
 use super::images::Fault;
@@ -35,7 +35,7 @@ pub async fn sweep(app: &App) -> Result<usize, Fault> {
     let mut removed = 0;
     for directory in dir.list()? {
         let note = note_of(&dir, &directory);
-        if needed.contains(&directory) {
+        if needed.contains(&directory) || images::is_planned(app.store(), &directory).await? {
             forget(&note)?;
             continue;
         }

@@ -288,7 +288,8 @@ pub async fn remove(app: &App, slug: &str) -> Result<(), Fault> {
         return Err(still_used(slug, snapshots, "snapshot"));
     }
     images::set_files(&tx, slug, None).await?;
-    let needed = images::directories(&tx).await?.contains(&files.directory);
+    let needed = images::directories(&tx).await?.contains(&files.directory)
+        || images::is_planned(&tx, &files.directory).await?;
     tx.commit().await?;
     if needed { Ok(()) } else { dir.remove(&files.directory) }
 }

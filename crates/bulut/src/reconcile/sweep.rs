@@ -2,6 +2,8 @@
 
 use crate::app::App;
 use crate::domain::changes::KEPT_FOR;
+use crate::domain::consoles;
+use crate::domain::image_sweep;
 use bulut_model::Result;
 use bulut_store::{idempotency, sessions, traffic};
 use std::time::Duration;
@@ -15,7 +17,9 @@ const COUNTERS_KEPT_FOR: Duration = Duration::from_secs(24 * 60 * 60);
 pub async fn all(app: &App) -> Result<()> {
     sessions(app).await?;
     answers(app).await?;
-    counters(app).await
+    consoles(app).await?;
+    counters(app).await?;
+    images(app).await
 }
 
 /// Forgets sign-in sessions whose last token has expired.
@@ -31,9 +35,20 @@ async fn answers(app: &App) -> Result<()> {
     Ok(())
 }
 
+/// Forgets consoles long after their end.
+async fn consoles(app: &App) -> Result<()> {
+    while consoles::forget(app, BATCH).await? > 0 {}
+    Ok(())
+}
+
 /// Forgets counters that nobody will read again.
 async fn counters(app: &App) -> Result<()> {
     let before = app.clock().now().minus(COUNTERS_KEPT_FOR);
     while traffic::sweep(app.store(), before, BATCH).await? > 0 {}
     Ok(())
+}
+
+/// Removes files of images that nothing needs any more.
+async fn images(app: &App) -> Result<()> {
+    image_sweep::sweep(app).await.map(drop).map_err(|fault| fault.error)
 }

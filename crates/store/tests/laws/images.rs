@@ -5,11 +5,12 @@ use crate::databases::{Db, START, laws};
 use crate::world::{World, files, image};
 use bulut_model::catalog::{DirectBoot, Image, ImageFiles, ImageKind};
 use bulut_model::error::Kind;
+use bulut_model::operation::OperationKind;
 use bulut_model::server::Power;
 use bulut_model::snapshot::Facts;
 use bulut_model::{ImageId, ServerId};
 use bulut_store::images::Recipe;
-use bulut_store::{Session, images, servers, snapshots};
+use bulut_store::{Session, images, operations, servers, snapshots};
 
 laws! {
     both:
@@ -24,7 +25,8 @@ laws! {
     an_application_follows_the_programs_recipe_until_it_gets_another
     servers_of_an_application_use_its_base
     only_snapshots_that_boot_directly_need_the_files
-    a_directory_is_needed_by_whoever_names_it;
+    a_directory_is_needed_by_whoever_names_it
+    a_directory_is_planned_for_as_long_as_the_operation_lives;
 }
 
 async fn an_image_comes_back_as_it_was_made(db: Db) {
@@ -265,4 +267,17 @@ async fn a_directory_is_needed_by_whoever_names_it(db: Db) {
     }
     images::set_files(s, "debian-12-x64", None).await.unwrap();
     assert_eq!(images::directories(s).await.unwrap(), needed(&[]));
+}
+
+async fn a_directory_is_planned_for_as_long_as_the_operation_lives(db: Db) {
+    let s = &db.store;
+    let world = World::new(s).await;
+    let server = world.server(s, "web").await;
+    let plan = r#"{"disk":{"image_files":{"directory":"5e5e","file_bytes":1}}}"#;
+    let kind = OperationKind::ServerReinstall;
+    operations::insert(s, kind, world.subject(server), plan, START).await.unwrap();
+    assert!(images::is_planned(s, "5e5e").await.unwrap());
+    assert!(!images::is_planned(s, "5e").await.unwrap());
+    s.execute("UPDATE operation SET status = 1", vec![]).await.unwrap();
+    assert!(!images::is_planned(s, "5e5e").await.unwrap());
 }
