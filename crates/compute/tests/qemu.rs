@@ -457,8 +457,12 @@ async fn a_start_that_fails_says_why_in_qemus_words_and_leaves_no_process() {
         Err(DriverError::Retry(why)) => assert!(why.contains("forwarding"), "{why}"),
         other => panic!("{other:?}"),
     }
-    drop(thief);
+    let other = driver.ensure_machine(&spec).await.unwrap().ssh;
+    assert_ne!(other, ssh, "a machine that does not run gets a port that is free");
+    assert_eq!(driver.ensure_machine(&spec).await.unwrap().ssh, other, "and keeps it");
     driver.start(spec.id).await.unwrap();
+    assert_eq!(driver.ensure_machine(&spec).await.unwrap().ssh, other, "which is its own while it runs");
+    drop(thief);
 
     // Secrets are forgotten, also before the running guest, and do not come back.
     let seed = bench.state().join("machines/3/seed.iso");

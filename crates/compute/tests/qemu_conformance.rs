@@ -15,7 +15,7 @@ use bulut_compute::qemu::{QemuConfig, QemuDriver, RoutedConfig};
 use bulut_compute::{
     Boot, Driver, DriverError, Image, Ipv4, Ipv6, MachineSpec, Networking, Nic, Secret, Seed,
 };
-use bulut_model::ServerId;
+use bulut_model::{ServerId, SnapshotId};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -24,6 +24,11 @@ use std::time::{Duration, Instant};
 
 /// An emulated guest on a busy host.
 const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Where marks stand on a disk of 1 GiB: between the tables of the guest's file system, whatever its block size.
+const MARK_AT: usize = 1_053_294_592;
+/// The room of a mark.
+const MARK_BYTES: usize = 512;
 
 struct Bench {
     networking: Networking,
@@ -118,6 +123,10 @@ impl Bench {
         self.driver.lock().unwrap().clone().expect("a driver is open")
     }
 
+    fn disk(&self, id: ServerId) -> PathBuf {
+        self.path("s/machines").join(id.to_string()).join("disk.qcow2")
+    }
+
     /// Process ids whose command line speaks of this machine's own directory.
     fn processes(&self, id: ServerId) -> Vec<i32> {
         let needle = format!("{}/", self.path("r").join(id.to_string()).display());
@@ -145,34 +154,24 @@ impl Bench {
         self.ask_at(ssh, command).await
     }
 
-    async fn ask_at(&self, ssh: SocketAddr, command: &str) -> Option<String> {
-        let key = self.path("key");
-        let port = ssh.port().to_string();
+    /// A client that trusts whoever answers there.
+    fn ssh(&self, to: SocketAddr) -> tokio::process::Command {
         let mut client = tokio::process::Command::new("ssh");
         client
-            .args([
-                "-F",
-                "/dev/null",
-                "-o",
-                "BatchMode=yes",
-                "-o",
-                "IdentitiesOnly=yes",
-                "-o",
-                "LogLevel=ERROR",
-            ])
-            .args([
-                "-o",
-                "StrictHostKeyChecking=no",
-                "-o",
-                "UserKnownHostsFile=/dev/null",
-                "-o",
-                "ConnectTimeout=10",
-            ])
-            .arg("-i")
-            .arg(key)
-            .args(["-p", &port, &format!("root@{}", ssh.ip()), command])
+            .args(["-F", "/dev/null", "-o", "LogLevel=ERROR", "-o", "ConnectTimeout=10"])
+            .args(["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"])
+            .args(["-p", &to.port().to_string()])
             .stdin(Stdio::null())
             .kill_on_drop(true);
+        client
+    }
+
+    async fn ask_at(&self, ssh: SocketAddr, command: &str) -> Option<String> {
+        let mut client = self.ssh(ssh);
+        client
+            .args(["-o", "BatchMode=yes", "-o", "IdentitiesOnly=yes", "-i"])
+            .arg(self.path("key"))
+            .args([&format!("root@{}", ssh.ip()), command]);
         let output = tokio::time::timeout(Duration::from_secs(30), client.output()).await.ok()?.ok()?;
         if !output.status.success() {
             tracing::debug!(%ssh, said = %String::from_utf8_lossy(&output.stderr), "the guest does not answer");
@@ -253,7 +252,7 @@ impl Subject for Bench {
     }
 
     async fn disk_gib(&self, id: ServerId) -> Option<u64> {
-        let disk = self.path("s/machines").join(id.to_string()).join("disk.qcow2");
+        let disk = self.disk(id);
         let info = output("qemu-img", &["info", "-U", "--output=json", disk.to_str()?]);
         let info: serde_json::Value = serde_json::from_str(&info).unwrap();
         info["virtual-size"].as_u64().map(|bytes| bytes >> 30)
@@ -261,6 +260,67 @@ impl Subject for Bench {
 
     async fn guest_boot(&self, id: ServerId) -> Option<String> {
         self.ask(id, "cat /proc/sys/kernel/random/boot_id").await
+    }
+
+    async fn mark(&self, id: ServerId, mark: &str) {
+        let text = self.path("mark");
+        let mut bytes = mark.as_bytes().to_vec();
+        bytes.resize(MARK_BYTES, 0);
+        std::fs::write(&text, bytes).unwrap();
+        let write = format!("write -q -s {} {MARK_AT} {MARK_BYTES}", text.display());
+        output("qemu-io", &["-f", "qcow2", "-c", &write, self.disk(id).to_str().unwrap()]);
+    }
+
+    async fn marked(&self, id: ServerId) -> Option<String> {
+        let read = format!("read -v {MARK_AT} {MARK_BYTES}");
+        let said =
+            output("qemu-io", &["-r", "-U", "-f", "qcow2", "-c", &read, self.disk(id).to_str().unwrap()]);
+        // Lines of `3ec80000:  68 65 6c 6c 6f 00 … 00  hello....`.
+        let bytes = said.lines().filter_map(|line| line.split_once(":  ")).flat_map(|(_, line)| {
+            line.split(' ').take(16).filter_map(|byte| u8::from_str_radix(byte, 16).ok()).collect::<Vec<u8>>()
+        });
+        let text: Vec<u8> = bytes.take_while(|byte| *byte != 0).collect();
+        String::from_utf8(text).ok().filter(|text| !text.is_empty())
+    }
+
+    async fn guest_writes(&self, id: ServerId, text: &str) -> bool {
+        let said = self.ask(id, &format!("echo {text} > /root/law && sync && cat /root/law")).await;
+        said.as_deref() == Some(text)
+    }
+
+    async fn guest_reads(&self, id: ServerId) -> Option<String> {
+        self.ask(id, "cat /root/law").await
+    }
+
+    async fn logs_in(&self, id: ServerId, password: &Secret) -> bool {
+        let script = self.path("askpass");
+        std::fs::write(&script, "#!/bin/sh\nprintf '%s\\n' \"$LAW_PASSWORD\"\n").unwrap();
+        std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+        let Ok(applied) = self.qemu().ensure_machine(&self.spec(id)).await else { return false };
+        let mut client = self.ssh(applied.ssh);
+        client
+            .args(["-o", "PubkeyAuthentication=no", "-o", "PreferredAuthentications=password"])
+            .args(["-o", "NumberOfPasswordPrompts=1", &format!("root@{}", applied.ssh.ip()), "true"])
+            .env("SSH_ASKPASS", script)
+            .env("SSH_ASKPASS_REQUIRE", "force")
+            .env("LAW_PASSWORD", &password.0);
+        let output = tokio::time::timeout(Duration::from_secs(60), client.output()).await.unwrap().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        // A refusal must be one of the password, not of the connection.
+        assert!(output.status.success() || said.contains("Permission denied"), "{said}");
+        output.status.success()
+    }
+
+    async fn spoil(&self, snapshot: SnapshotId) {
+        let dir = self.path("s/snapshots").join(snapshot.to_string());
+        std::fs::remove_file(dir.join("snapshot.json")).unwrap();
+        let disk = std::fs::OpenOptions::new().write(true).open(dir.join("disk.qcow2")).unwrap();
+        disk.set_len(disk.metadata().unwrap().len() / 2).unwrap();
+    }
+
+    async fn snapshot_left(&self, snapshot: SnapshotId) -> Vec<String> {
+        let dir = self.path("s/snapshots").join(snapshot.to_string());
+        dir.exists().then(|| dir.display().to_string()).into_iter().collect()
     }
 
     async fn left_behind(&self, id: ServerId) -> Vec<String> {

@@ -7,7 +7,7 @@
 )]
 
 use async_trait::async_trait;
-use bulut_compute::conformance::{Meanwhile, Subject, check_cold, check_warm};
+use bulut_compute::conformance::{HASH, Meanwhile, PASSWORD, Subject, check_cold, check_warm};
 use bulut_compute::simulated::{Fail, FailWith, LatencyProfile, Simulated, SimulatedConfig, Verb, World};
 use bulut_compute::{
     Boot, Console, Driver, DriverError, Hint, Image, MachineSpec, Nic, Observed, PasswordChange, PasswordSet,
@@ -96,6 +96,38 @@ impl Subject for Node {
 
     async fn guest_boot(&self, id: ServerId) -> Option<String> {
         Some(self.world().machine(id)?.boots.to_string())
+    }
+
+    async fn mark(&self, id: ServerId, mark: &str) {
+        self.world().write_disk(id, mark);
+    }
+
+    async fn marked(&self, id: ServerId) -> Option<String> {
+        self.world().read_disk(id).filter(|content| !content.starts_with("image "))
+    }
+
+    async fn guest_writes(&self, id: ServerId, text: &str) -> bool {
+        self.world().write_disk(id, text);
+        true
+    }
+
+    async fn guest_reads(&self, id: ServerId) -> Option<String> {
+        self.world().read_disk(id)
+    }
+
+    async fn logs_in(&self, id: ServerId, password: &Secret) -> bool {
+        match self.world().password_of(id) {
+            Some(hash) => hash.0 == HASH && password.0 == PASSWORD,
+            None => Some(password) == spec(id).seed.root_password.as_ref(),
+        }
+    }
+
+    async fn spoil(&self, snapshot: SnapshotId) {
+        self.world().spoil_snapshot(snapshot);
+    }
+
+    async fn snapshot_left(&self, snapshot: SnapshotId) -> Vec<String> {
+        self.world().snapshot(snapshot).map(|it| format!("{it:?}")).into_iter().collect()
     }
 
     async fn left_behind(&self, id: ServerId) -> Vec<String> {

@@ -1,19 +1,21 @@
 //! The conformance suite: the laws that every driver keeps, whatever it runs machines with.
 //!
 //! A driver's tests bring a [`Subject`], which makes specifications, opens the driver anew and acts behind its
-//! back; the suite brings the laws. [`COLD`] laws never wait for a guest; [`WARM`] laws share one booted guest, in
-//! order. Each law says what was broken instead of panicking, so that the name of the law stands beside it.
+//! back; the suite brings the laws. [`COLD`] and [`DISKS`] laws never wait for a guest; [`WARM`] laws share one booted
+//! guest, in order. Each law says what was broken instead of panicking, so that the name of the law stands beside it.
 //! Must not know: any engine.
 
 mod cold;
+mod disks;
 mod warm;
 
 pub use cold::*;
+pub use disks::*;
 pub use warm::*;
 
-use crate::{Driver, DriverError, Hint, MachineSpec, Observed, Power, Present};
+use crate::{Driver, DriverError, Hint, MachineSpec, Observed, Power, Present, Secret};
 use async_trait::async_trait;
-use bulut_model::ServerId;
+use bulut_model::{ServerId, SnapshotId};
 use futures_util::future::BoxFuture;
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,6 +44,27 @@ pub trait Subject: Send + Sync {
     /// An identity of the guest's present boot, as the guest itself says: another one after every boot.
     /// `None` while it does not answer.
     async fn guest_boot(&self, id: ServerId) -> Option<String>;
+
+    /// Puts a mark on the disk of a machine that does not run, behind the driver's back, where no guest writes.
+    async fn mark(&self, id: ServerId, mark: &str);
+
+    /// The mark on the disk of a machine that does not run; `None` when it never had one.
+    async fn marked(&self, id: ServerId) -> Option<String>;
+
+    /// Has the running guest write a text where it outlives the guest; false when the guest did not say that it has.
+    async fn guest_writes(&self, id: ServerId, text: &str) -> bool;
+
+    /// The text that the guest finds there.
+    async fn guest_reads(&self, id: ServerId) -> Option<String>;
+
+    /// Whether the running guest lets root in with this password.
+    async fn logs_in(&self, id: ServerId, password: &Secret) -> bool;
+
+    /// Makes a whole snapshot half-made, as a crash in the middle of it leaves it.
+    async fn spoil(&self, snapshot: SnapshotId);
+
+    /// What is left on the node of a snapshot that was removed, in words.
+    async fn snapshot_left(&self, snapshot: SnapshotId) -> Vec<String>;
 
     /// What is left on the node of a machine that was removed, in words.
     async fn left_behind(&self, id: ServerId) -> Vec<String>;
@@ -92,18 +115,19 @@ macro_rules! laws {
 }
 use laws;
 
-/// Checks the cold laws, each on a machine of its own with ids from `first` on; five ids per law.
+/// Checks the cold laws and those about disks, each on a machine of its own with ids from `first` on; five ids per law.
 ///
 /// # Errors
 /// The first law that is broken.
 pub async fn check_cold(subject: &dyn Subject, first: ServerId) -> Result<(), Broken> {
-    for (nth, law) in (0..).zip(COLD) {
+    for (nth, law) in (0..).zip(COLD.iter().chain(DISKS)) {
         check(subject, law, ServerId(first.0 + 5 * nth)).await?;
     }
     Ok(())
 }
 
-/// Checks the warm laws on one machine: it is made and booted before them and removed after.
+/// Checks the warm laws on one machine: it is made and booted before them and removed after. The next id is that of a
+/// copy of it.
 ///
 /// # Errors
 /// The first law that is broken.

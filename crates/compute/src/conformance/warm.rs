@@ -1,6 +1,9 @@
 //! Laws about a guest that really booted. They share one machine, in this order: the first makes and boots it, the
 //! last removes it. A boot is dear where it is emulated.
 
+use super::disks::{
+    a_password_set_by_the_agent_logs_in, a_snapshot_has_what_the_guest_wrote_before_and_nothing_after,
+};
 use super::{
     Law, Meanwhile, Subject, Succeeded, Verdict, boots, clear, demand, laws, make, running, stopped,
 };
@@ -16,6 +19,8 @@ pub const WARM: &[Law] = laws![
     counters_only_grow_within_an_epoch,
     several_serial_consoles_show_the_guest,
     a_reopened_driver_leaves_the_guest_alone,
+    a_snapshot_has_what_the_guest_wrote_before_and_nothing_after,
+    a_password_set_by_the_agent_logs_in,
     a_forced_reboot_boots_the_guest_anew,
     a_graceful_reboot_boots_the_guest_anew,
     a_graceful_stop_lets_the_guest_shut_down,

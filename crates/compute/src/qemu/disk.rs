@@ -1,86 +1,155 @@
-//! Disks: qcow2 overlays on immutable images.
+//! Disks: qcow2 overlays on immutable images, and copies of snapshots that stand for themselves.
 //!
 //! A disk appears under its name only when it is complete. Sizes are read from the qcow2 header, which costs no
 //! process; everything that writes is `qemu-img`'s.
 
-use super::layout::{self, Layout};
+use super::layout::{self, Layout, Owner};
+use super::node::Node;
+use super::snapshot;
+use super::tool::Tool;
 use crate::{DriverError, Image, MachineSpec};
+use bulut_model::SnapshotId;
+use serde_json::json;
+use std::ffi::OsStr;
 use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::Path;
-use std::process::Stdio;
-use std::time::Duration;
+use std::path::{Path, PathBuf};
+use tokio::sync::watch;
 
-const GIB: u64 = 1 << 30;
+/// Bytes in a GiB.
+pub const GIB: u64 = 1 << 30;
 
-/// How long `qemu-img` may take: it only writes headers here.
-const TOOL_LIMIT: Duration = Duration::from_secs(60);
-
-/// Makes a machine's disk from its image, at its size; a disk that is there is left as it is.
-/// Returns the disk's virtual size, bytes.
+/// The size of what a machine's disk starts from, bytes: its snapshot, else its image.
 ///
 /// # Errors
-/// `Fatal` when the image is unusable or larger than the disk; `Retry` for whatever the host refuses.
-pub async fn ensure(layout: &Layout, qemu_img: &Path, spec: &MachineSpec) -> Result<u64, DriverError> {
-    let dir = layout.machine(spec.id);
-    let disk = dir.join("disk.qcow2");
-    if let Some(size) = virtual_size(&disk)? {
-        return Ok(size);
-    }
-    let image_size = virtual_size(&spec.image.disk)?.ok_or_else(|| {
-        DriverError::fatal(format!("the image {} has no disk on this node", spec.image.digest))
-    })?;
-    let size = spec.disk_gib.saturating_mul(GIB);
-    if image_size > size {
-        return Err(DriverError::fatal(format!(
-            "the image needs a disk of {} GiB, the machine has {} GiB",
-            image_size.div_ceil(GIB),
-            spec.disk_gib
-        )));
-    }
-    let backing = layout.seen_from_machine(&spec.image.disk);
-    let new = dir.join("disk.qcow2.new");
-    layout::remove_file(&new).map_err(DriverError::retry)?;
-    let size_text = size.to_string();
-    let arguments = [
-        "create".as_ref(),
-        "-q".as_ref(),
-        "-f".as_ref(),
-        "qcow2".as_ref(),
-        "-F".as_ref(),
-        "qcow2".as_ref(),
-        "-b".as_ref(),
-        backing.as_os_str(),
-        "disk.qcow2.new".as_ref(),
-        size_text.as_ref(),
-    ];
-    tool(qemu_img, &dir, &arguments).await?;
-    let finish = || {
-        layout::mode(&new, 0o600)?;
-        layout::give(&new, layout.owner(spec.id).map_err(io::Error::other)?)?;
-        std::fs::rename(&new, &disk)
+/// `Fatal` when that is not there, or not whole.
+pub fn origin_size(layout: &Layout, spec: &MachineSpec) -> Result<u64, DriverError> {
+    let (file, what) = match spec.snapshot {
+        Some(id) => {
+            snapshot::get(layout, id)?;
+            (layout.snapshot(id).join(snapshot::DISK), format!("snapshot {id}"))
+        }
+        None => (spec.image.disk.clone(), format!("image {}", spec.image.digest)),
     };
-    finish().map_err(|e| {
-        DriverError::retry(format!("cannot put the disk of machine {} in place: {e}", spec.id))
-    })?;
-    Ok(size)
+    virtual_size(&file)?.ok_or_else(|| DriverError::fatal(format!("the {what} has no disk on this node")))
+}
+
+/// Makes a disk of `size` bytes for a machine, from its snapshot or image, below the name [`part`] of the one that it
+/// gets by [`put`]. The size must not be less than what it starts from.
+///
+/// # Errors
+/// `Fatal` when the node has no room, `Retry` for whatever the host refuses.
+pub async fn make(node: &Node, spec: &MachineSpec, name: &str, size: u64) -> Result<(), DriverError> {
+    let dir = node.layout.machine(spec.id);
+    let owner = node.layout.owner(spec.id)?;
+    let part = part(name);
+    layout::remove_file(&dir.join(&part)).map_err(DriverError::retry)?;
+    match spec.snapshot {
+        Some(id) => copy(node, spec, id, &part, size).await?,
+        None => overlay(node, spec, &part, size).await?,
+    }
+    let file = dir.join(&part);
+    let given = layout::mode(&file, 0o600).and_then(|()| layout::give(&file, owner));
+    given.map_err(|e| DriverError::retry(format!("cannot give {} away: {e}", file.display())))?;
+    sync(file).await
+}
+
+/// The name of a disk that is not complete yet.
+pub fn part(name: &str) -> String {
+    format!("{name}.part")
+}
+
+/// Gives a complete disk its name.
+///
+/// # Errors
+/// `Retry` as the file system says.
+pub fn put(dir: &Path, name: &str) -> Result<(), DriverError> {
+    let put = std::fs::rename(dir.join(part(name)), dir.join(name)).and_then(|()| layout::sync_dir(dir));
+    put.map_err(|e| DriverError::retry(format!("cannot put {name} in place in {}: {e}", dir.display())))
+}
+
+/// Waits until a file's content is on the node's disk, which may take as long as the copy did.
+///
+/// # Errors
+/// `Retry` as the file system says.
+pub async fn sync(file: PathBuf) -> Result<(), DriverError> {
+    let synced = tokio::task::spawn_blocking(move || std::fs::File::open(&file)?.sync_all());
+    let synced = synced.await.map_err(DriverError::retry)?;
+    synced.map_err(|e| DriverError::retry(format!("a disk cannot be written out: {e}")))
+}
+
+/// An overlay on the image.
+async fn overlay(node: &Node, spec: &MachineSpec, part: &str, size: u64) -> Result<(), DriverError> {
+    let backing = node.layout.seen_from_machine(&spec.image.disk);
+    let size = size.to_string();
+    let create = ["create", "-q", "-f", "qcow2", "-F", "qcow2", "-b"].map(OsStr::new);
+    let rest = [backing.as_os_str(), part.as_ref(), size.as_ref()];
+    let tool = node.tool(node.layout.machine(spec.id), None);
+    tool.run(&[&create[..], &rest[..]].concat()).await.map(drop)
+}
+
+/// A copy of a snapshot that shares nothing with it.
+async fn copy(
+    node: &Node,
+    spec: &MachineSpec,
+    id: SnapshotId,
+    part: &str,
+    size: u64,
+) -> Result<(), DriverError> {
+    let dir = node.layout.machine(spec.id);
+    let kept = snapshot::get(&node.layout, id)?;
+    let file = node.layout.snapshot(id).join(snapshot::DISK);
+    snapshot::check_standalone(&file)?;
+    snapshot::check_room(&dir, taken(&file), "a disk made from this snapshot")?;
+    create(&node.tool(dir.clone(), None), &dir, part, size, node.layout.owner(spec.id)?).await?;
+    let mut tool = node.tool(dir, node.layout.owner(spec.id)?);
+    // The snapshot can be read by the group of the machine that it was taken of, and by nobody else.
+    tool.groups.extend(node.layout.owner(kept.machine)?.map(|Owner(id)| id));
+    let source = node.layout.seen_from_machine(&file);
+    let source = json!({
+        "driver": "qcow2",
+        // Whatever its header says: a snapshot has nothing below it.
+        "backing": null,
+        "file": { "driver": "file", "filename": source.to_string_lossy() },
+    });
+    let source = format!("json:{source}");
+    tool.copy(&convert(&[source.as_ref(), part.as_ref()]), &watch::Sender::new(0)).await
+}
+
+/// Makes an empty disk that stands for itself, and gives it to whoever is to write it.
+///
+/// # Errors
+/// `Retry` for whatever the host refuses.
+pub async fn create(
+    tool: &Tool,
+    dir: &Path,
+    name: &str,
+    size: u64,
+    owner: Option<Owner>,
+) -> Result<(), DriverError> {
+    let size = size.to_string();
+    tool.run(&["create", "-q", "-f", "qcow2", name, &size].map(OsStr::new)).await?;
+    let file = dir.join(name);
+    let given = layout::mode(&file, 0o600).and_then(|()| layout::give(&file, owner));
+    given.map_err(|e| DriverError::retry(format!("cannot give {} away: {e}", file.display())))
+}
+
+/// The arguments of a copy onto an empty disk that is there.
+pub fn convert<'a>(rest: &[&'a OsStr]) -> Vec<&'a OsStr> {
+    // No lock is taken on the source: nobody else writes it, and a copy that is being killed must not keep its
+    // machine from starting.
+    let mut all = ["convert", "-p", "-U", "-n", "--target-is-zero", "-O", "qcow2"].map(OsStr::new).to_vec();
+    all.extend(rest);
+    all
 }
 
 /// Grows the disk of a stopped machine, to `size` bytes.
 ///
 /// # Errors
 /// `Retry` with `qemu-img`'s own words.
-pub async fn grow(qemu_img: &Path, dir: &Path, size: u64) -> Result<(), DriverError> {
+pub async fn grow(tool: &Tool, size: u64) -> Result<(), DriverError> {
     let size = size.to_string();
-    let arguments = [
-        "resize".as_ref(),
-        "-q".as_ref(),
-        "-f".as_ref(),
-        "qcow2".as_ref(),
-        "disk.qcow2".as_ref(),
-        size.as_ref(),
-    ];
-    tool(qemu_img, dir, &arguments).await
+    tool.run(&["resize", "-q", "-f", "qcow2", "disk.qcow2", &size].map(OsStr::new)).await.map(drop)
 }
 
 /// The virtual size that a qcow2 file's header states, bytes; `None` when there is no such file.
@@ -156,24 +225,6 @@ fn check_readable(layout: &Layout, file: &Path, foreign_user: bool) -> io::Resul
 /// Bytes that a file takes on the node; 0 when it is not there.
 pub fn taken(path: &Path) -> u64 {
     path.metadata().map_or(0, |meta| meta.blocks() * 512)
-}
-
-/// Runs `qemu-img` in a directory.
-async fn tool(binary: &Path, dir: &Path, arguments: &[&std::ffi::OsStr]) -> Result<(), DriverError> {
-    let run = tokio::process::Command::new(binary)
-        .args(arguments)
-        .current_dir(dir)
-        .stdin(Stdio::null())
-        .kill_on_drop(true)
-        .output();
-    let output = tokio::time::timeout(TOOL_LIMIT, run)
-        .await
-        .map_err(|_| DriverError::retry("qemu-img did not finish in time"))?
-        .map_err(|e| DriverError::retry(format!("cannot run {}: {e}", binary.display())))?;
-    if output.status.success() {
-        return Ok(());
-    }
-    Err(DriverError::retry(format!("qemu-img: {}", String::from_utf8_lossy(&output.stderr).trim())))
 }
 
 #[cfg(test)]

@@ -4,22 +4,27 @@
 //! <state_dir>/            0711   so that machines can reach images below it
 //!   machines/             0711
 //!     <id>/               0710   root : machine's group
-//!       disk.qcow2        0600   machine's own; an overlay on an image
+//!       disk.qcow2        0600   machine's own; an overlay on an image, or a disk for itself
+//!       disk.<operation>.{new,before}.qcow2   0600   machine's own: staged, kept aside
 //!       seed.iso          0640   root : machine's group
 //!       serial.log[.1]    0600   machine's own; written by QEMU, rotated by us
 //!       qemu.out[.1]      0600   QEMU's stdout and stderr
 //!       machine.json      0600   what the machine should be, without root's password
 //!       state.json        0600   what was last done to it and seen of it
+//!   snapshots/            0711
+//!     <id>/               0710   root : group of the machine that it was taken of
+//!       disk.qcow2        0600   that machine's own while it is taken; then 0440 root : that group
+//!       snapshot.json     0600   its facts, written last: without them the snapshot is half-made
 //! <run_dir>/<id>/         0700   machine's own while QEMU makes its sockets, then 0710 root : machine's group
 //!   {qmp,mon,qga,vnc,serial}.sock
 //!   pid/qemu.pid          the directory stays the machine's own: QEMU removes the file when it ends cleanly
 //! ```
-//! A QEMU that a guest has taken over can write its own disk and log, and nothing else: it cannot put a link to
+//! A QEMU that a guest has taken over can write its own disks and log, and nothing else: it cannot put a link to
 //! somebody else's file or socket where the control plane, as root, would follow it. Without root everything
 //! belongs to the one user there is, and the modes are 0700 and 0600.
 
 use crate::DriverError;
-use bulut_model::ServerId;
+use bulut_model::{ServerId, SnapshotId};
 use nix::unistd::{Gid, Uid};
 use std::fs;
 use std::io;
@@ -65,8 +70,11 @@ impl Layout {
         let state_dir = make(state_dir).map_err(|e| explain(state_dir, e))?;
         let run_dir = make(run_dir).map_err(|e| explain(run_dir, e))?;
         let layout = Self { state_dir, run_dir, uid_base };
-        make(&layout.machines()).map_err(|e| explain(&layout.machines(), e))?;
-        for dir in [&layout.state_dir, &layout.machines(), &layout.run_dir] {
+        let (machines, snapshots) = (layout.machines(), layout.snapshots());
+        for dir in [&machines, &snapshots] {
+            make(dir).map_err(|e| explain(dir, e))?;
+        }
+        for dir in [&layout.state_dir, &machines, &snapshots, &layout.run_dir] {
             mode(dir, if uid_base.is_some() { 0o711 } else { 0o700 }).map_err(|e| explain(dir, e))?;
         }
         Ok(layout)
@@ -85,6 +93,16 @@ impl Layout {
     /// A machine's directory: the machine exists as long as this does.
     pub fn machine(&self, id: ServerId) -> PathBuf {
         self.machines().join(id.to_string())
+    }
+
+    /// The directory above the snapshots.
+    pub fn snapshots(&self) -> PathBuf {
+        self.state_dir.join("snapshots")
+    }
+
+    /// A snapshot's directory.
+    pub fn snapshot(&self, id: SnapshotId) -> PathBuf {
+        self.snapshots().join(id.to_string())
     }
 
     /// The directory of a machine's sockets.
@@ -113,14 +131,15 @@ impl Layout {
     /// # Errors
     /// When the directory cannot be read.
     pub fn list(&self) -> io::Result<Vec<ServerId>> {
-        let mut ids = Vec::new();
-        for entry in fs::read_dir(self.machines())? {
-            if let Some(id) = entry?.file_name().to_str().and_then(|name| name.parse().ok()) {
-                ids.push(ServerId(id));
-            }
-        }
-        ids.sort_unstable();
-        Ok(ids)
+        Ok(numbers(&self.machines())?.into_iter().map(ServerId).collect())
+    }
+
+    /// The ids of all snapshots that have a directory.
+    ///
+    /// # Errors
+    /// When the directory cannot be read.
+    pub fn list_snapshots(&self) -> io::Result<Vec<SnapshotId>> {
+        Ok(numbers(&self.snapshots())?.into_iter().map(SnapshotId).collect())
     }
 
     /// Makes a machine's directory.
@@ -136,6 +155,22 @@ impl Layout {
             mode(&dir, if owner.is_some() { 0o710 } else { 0o700 })
         })();
         made.map_err(|e| DriverError::retry(format!("cannot make the directory of machine {id}: {e}")))
+    }
+
+    /// Makes an empty directory for a snapshot of a machine, which may pass through it, and read and write what is
+    /// given to it there.
+    ///
+    /// # Errors
+    /// As the file system says.
+    pub fn make_snapshot(&self, id: SnapshotId, owner: Option<Owner>) -> Result<(), DriverError> {
+        let dir = self.snapshot(id);
+        let made = (|| {
+            remove_dir(&dir)?;
+            fs::create_dir(&dir)?;
+            group(&dir, owner)?;
+            mode(&dir, if owner.is_some() { 0o710 } else { 0o700 })
+        })();
+        made.map_err(|e| DriverError::retry(format!("cannot make the directory of snapshot {id}: {e}")))
     }
 
     /// Makes an empty run directory in which QEMU may make its sockets.
@@ -184,6 +219,16 @@ impl Layout {
     }
 }
 
+/// The numbers among the names in a directory, in order.
+fn numbers(dir: &Path) -> io::Result<Vec<i64>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        found.extend(entry?.file_name().to_str().and_then(|name| name.parse::<i64>().ok()));
+    }
+    found.sort_unstable();
+    Ok(found)
+}
+
 /// Gives a path to a machine's user and group.
 ///
 /// # Errors
@@ -226,6 +271,14 @@ pub fn write_whole(path: &Path, data: &[u8], permissions: u32, readers: Option<O
     mode(&new, permissions)?;
     file.sync_data()?;
     fs::rename(&new, path)
+}
+
+/// Waits until what was done to the names in a directory is on the disk.
+///
+/// # Errors
+/// As the file system says.
+pub fn sync_dir(path: &Path) -> io::Result<()> {
+    fs::File::open(path)?.sync_all()
 }
 
 /// Removes a directory and all below it; one that is not there is fine.

@@ -1,9 +1,6 @@
 //! One task per machine: it owns the machine's monitor, carries out verbs one after the other, and sees what
 //! happens in between: a guest that powers itself off, a process that dies.
 //!
-//! A verb runs to its end even when nobody waits for the answer any more, so that nothing is left half-told.
-//! What the machine is can be read at any time, also while a long verb is at work.
-//!
 //! ```text
 //!  absent ── ensure_disk ──▶ stopped ── start ──▶ running
 //!    ▲                        │  ▲                   │ the guest powers off, a verb stops it, the process dies
@@ -16,58 +13,28 @@ use super::node::{Network, Node};
 use super::process::{self, Exit, Process};
 use super::qmp::{Event, Qmp};
 use super::record::{self, Live, StateRecord};
+use super::registry::{Answer, Done, Verb};
 use super::serial::{self, Serial};
 use crate::DriverError;
-use crate::driver::{Applied, Hint, Observed, Power, Present, Stop, Usage};
-use crate::spec::MachineSpec;
+use crate::driver::{Hint, Observed, Power, Present, Usage};
 use bulut_model::ServerId;
-use std::collections::HashMap;
+use std::io;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{broadcast, mpsc, oneshot, watch};
-use tokio::time::MissedTickBehavior;
+use tokio::sync::{broadcast, watch};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 /// How often logs are rotated, counters sampled and a lost monitor looked for.
 const TIDY_EVERY: Duration = Duration::from_secs(10);
 /// How long the last words of a monitor may take after the process has ended.
 const LAST_WORDS: Duration = Duration::from_millis(500);
+/// How often a guest that may be frozen is told to thaw before it is given up, once at every tidying.
+pub(super) const THAWS: u32 = 30;
 /// Why a machine that was never started does not run.
 const NEVER_STARTED: &str = "never started";
-
-/// What a machine's task is asked to do.
-#[derive(Debug)]
-pub enum Verb {
-    /// See [`Driver::ensure_disk`](crate::Driver::ensure_disk).
-    Disk(Box<MachineSpec>),
-    /// See [`Driver::ensure_machine`](crate::Driver::ensure_machine).
-    Machine(Box<MachineSpec>),
-    /// See [`Driver::start`](crate::Driver::start).
-    Start,
-    /// See [`Driver::stop`](crate::Driver::stop).
-    Stop(Stop),
-    /// See [`Driver::reboot`](crate::Driver::reboot).
-    Reboot(Stop),
-    /// See [`Driver::remove`](crate::Driver::remove).
-    Remove,
-    /// See [`Driver::forget_secrets`](crate::Driver::forget_secrets).
-    Forget,
-}
-
-impl Verb {
-    /// Whether it cuts short a verb that waits for the guest's consent.
-    fn is_urgent(&self) -> bool {
-        matches!(self, Self::Stop(Stop::Force) | Self::Reboot(Stop::Force) | Self::Remove)
-    }
-}
-
-/// What a verb answers; only [`Verb::Machine`] has something to say.
-pub type Answer = Result<Option<Applied>, DriverError>;
-
-struct Request {
-    verb: Verb,
-    reply: oneshot::Sender<Answer>,
-}
 
 /// What is known about a machine right now.
 #[derive(Debug, Clone)]
@@ -80,96 +47,6 @@ pub struct Status {
     pub serial: Option<Serial>,
     /// The counters at the last look.
     pub usage: Usage,
-}
-
-/// How to reach a machine's task.
-#[derive(Debug, Clone)]
-pub struct Handle {
-    requests: mpsc::UnboundedSender<Request>,
-    status: watch::Receiver<Option<Status>>,
-    urgent: watch::Sender<u32>,
-    /// Held during a conversation with the guest's agent, which listens to one at a time.
-    pub agent: Arc<tokio::sync::Mutex<()>>,
-}
-
-impl Handle {
-    /// What is known; waits for the task's first look.
-    ///
-    /// # Errors
-    /// `Unreachable` when the task is gone, or could not look.
-    pub async fn status(&self) -> Result<Status, DriverError> {
-        let mut status = self.status.clone();
-        let seen = status.wait_for(Option::is_some).await.map(|status| status.clone());
-        seen.ok().flatten().ok_or_else(|| DriverError::Unreachable("the machine's task has ended".into()))
-    }
-}
-
-/// The tasks of all machines.
-#[derive(Debug, Default)]
-pub struct Registry(Mutex<HashMap<ServerId, Handle>>);
-
-impl Registry {
-    /// The task of a machine, begun when there is none.
-    pub fn handle(self: &Arc<Self>, node: &Arc<Node>, id: ServerId) -> Handle {
-        let mut machines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        machines.entry(id).or_insert_with(|| begin(node, Arc::downgrade(self), id)).clone()
-    }
-
-    /// The task of a machine, if there is one.
-    pub fn find(&self, id: ServerId) -> Option<Handle> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
-    }
-
-    /// Has a verb carried out.
-    ///
-    /// # Errors
-    /// What the verb answers.
-    pub async fn ask(self: &Arc<Self>, node: &Arc<Node>, id: ServerId, verb: Verb) -> Answer {
-        let (reply, answer) = oneshot::channel();
-        {
-            // Sent under the lock, so that a task never retires with a request in its box.
-            let mut machines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            let handle = machines.entry(id).or_insert_with(|| begin(node, Arc::downgrade(self), id));
-            if verb.is_urgent() {
-                handle.urgent.send_modify(|n| *n += 1);
-            }
-            // A closed box drops the reply, which is answered below.
-            let _ = handle.requests.send(Request { verb, reply });
-        }
-        answer.await.unwrap_or_else(|_| Err(DriverError::Unreachable("the machine's task has ended".into())))
-    }
-
-    /// Takes a task off the list, unless somebody has just asked it something.
-    fn retire(&self, id: ServerId, requests: &mpsc::UnboundedReceiver<Request>) -> bool {
-        let mut machines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let idle = requests.is_empty();
-        if idle {
-            machines.remove(&id);
-        }
-        idle
-    }
-}
-
-fn begin(node: &Arc<Node>, registry: Weak<Registry>, id: ServerId) -> Handle {
-    let (requests, inbox) = mpsc::unbounded_channel();
-    let (publish, status) = watch::channel(None);
-    let (urgent, hurry) = watch::channel(0);
-    let agent = Arc::new(tokio::sync::Mutex::new(()));
-    let machine = Machine {
-        id,
-        dir: node.layout.machine(id),
-        run: node.layout.run(id),
-        node: Arc::clone(node),
-        state: StateRecord::default(),
-        looked: false,
-        running: None,
-        publish,
-        hurry,
-        agent: Arc::clone(&agent),
-    };
-    let handle = Handle { requests, status, urgent: urgent.clone(), agent };
-    tokio::spawn(live(machine, inbox, urgent, registry));
-    handle
 }
 
 /// A machine as its task knows it.
@@ -188,6 +65,11 @@ pub(super) struct Machine {
     /// How many urgent requests wait in the box.
     pub hurry: watch::Receiver<u32>,
     pub agent: Arc<tokio::sync::Mutex<()>>,
+    /// Something of an earlier backup may be left in its QEMU.
+    pub leftovers: bool,
+    /// How often a thawing that was not confirmed is tried again.
+    pub thaws_left: u32,
+    tidied: Instant,
 }
 
 /// A machine's process and our lines to it.
@@ -257,40 +139,8 @@ impl Running {
     }
 }
 
-/// The life of a machine's task.
-async fn live(
-    mut machine: Machine,
-    mut inbox: mpsc::UnboundedReceiver<Request>,
-    urgent: watch::Sender<u32>,
-    registry: Weak<Registry>,
-) {
-    if let Err(error) = machine.look().await {
-        tracing::warn!(server.id = machine.id.0, %error, "cannot look at the machine");
-    }
-    let mut tidy = tokio::time::interval(TIDY_EVERY);
-    tidy.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            request = inbox.recv() => {
-                let Some(Request { verb, reply }) = request else { return };
-                if verb.is_urgent() {
-                    urgent.send_modify(|n| *n = n.saturating_sub(1));
-                }
-                let answer = machine.carry_out(verb).await;
-                // Whoever asked may have stopped waiting.
-                let _ = reply.send(answer);
-                let absent = machine.looked && !machine.dir.exists();
-                if absent && registry.upgrade().is_none_or(|r| r.retire(machine.id, &inbox)) {
-                    return;
-                }
-            }
-            happening = happening(&mut machine.running) => machine.take(happening).await,
-            _ = tidy.tick() => machine.tidy().await,
-        }
-    }
-}
-
-async fn happening(running: &mut Option<Running>) -> Happening {
+/// The next thing that happens; nothing ever does while the machine does not run.
+pub(super) async fn happening(running: &mut Option<Running>) -> Happening {
     match running {
         Some(running) => running.happening().await,
         None => std::future::pending().await,
@@ -298,7 +148,81 @@ async fn happening(running: &mut Option<Running>) -> Happening {
 }
 
 impl Machine {
-    async fn carry_out(&mut self, verb: Verb) -> Answer {
+    /// A machine of which nothing is known yet.
+    pub fn new(
+        node: Arc<Node>,
+        id: ServerId,
+        publish: watch::Sender<Option<Status>>,
+        hurry: watch::Receiver<u32>,
+        agent: Arc<tokio::sync::Mutex<()>>,
+    ) -> Self {
+        Self {
+            id,
+            dir: node.layout.machine(id),
+            run: node.layout.run(id),
+            node,
+            state: StateRecord::default(),
+            looked: false,
+            running: None,
+            publish,
+            hurry,
+            agent,
+            leftovers: false,
+            thaws_left: 0,
+            tidied: Instant::now(),
+        }
+    }
+
+    /// When logs are rotated, counters sampled and so on for the next time.
+    pub fn next_tidying(&self) -> Instant {
+        self.tidied + TIDY_EVERY
+    }
+
+    /// Whether it is known that there is no such machine.
+    pub fn is_absent(&self) -> bool {
+        self.looked && !self.dir.exists()
+    }
+
+    /// Returns when an urgent request waits in the box.
+    pub fn urgent(&self) -> impl Future<Output = ()> + Send + use<> {
+        let mut hurry = self.hurry.clone();
+        async move {
+            if hurry.wait_for(|waiting| *waiting > 0).await.is_err() {
+                std::future::pending().await
+            }
+        }
+    }
+
+    /// Waits for work that takes long while the machine lives on: what happens to it is noted, and more urgent
+    /// requests, or whoever does not want the work any more, cut it short.
+    ///
+    /// # Errors
+    /// What the work answers; `Retry` when it is cut short.
+    pub async fn meanwhile<T>(
+        &mut self,
+        cut: &CancellationToken,
+        work: impl Future<Output = Result<T, DriverError>>,
+    ) -> Result<T, DriverError> {
+        let mut urgent = pin!(self.urgent());
+        let closing = self.node.closing.clone();
+        let mut work = pin!(work);
+        loop {
+            let tidying = self.next_tidying();
+            tokio::select! {
+                biased;
+                () = &mut urgent => {
+                    return Err(DriverError::retry("the copy gave way to a more urgent request"));
+                }
+                () = cut.cancelled() => return Err(DriverError::retry("the copy is not wanted any more")),
+                () = closing.cancelled() => return Err(DriverError::retry("the driver is being closed")),
+                happening = happening(&mut self.running) => self.take(happening).await,
+                () = tokio::time::sleep_until(tidying) => self.tidy().await,
+                done = &mut work => return done,
+            }
+        }
+    }
+
+    pub async fn carry_out(&mut self, verb: Verb) -> Answer {
         if !self.looked {
             self.look().await?;
         }
@@ -308,18 +232,23 @@ impl Machine {
         }
         match verb {
             Verb::Disk(spec) => self.ensure_disk(&spec).await?,
-            Verb::Machine(spec) => return self.ensure_machine(*spec).await.map(Some),
+            Verb::Machine(spec) => return self.ensure_machine(*spec).await.map(Done::Applied),
             Verb::Start => self.start().await?,
             Verb::Stop(how) => self.stop(how).await?,
             Verb::Reboot(how) => self.reboot(how).await?,
             Verb::Remove => self.remove().await?,
             Verb::Forget => self.forget().await?,
+            Verb::Snapshot(id, progress) => return self.take_snapshot(id, &progress).await.map(Done::Taken),
+            Verb::Stage(spec, stage) => self.stage_disk(&spec, stage).await?,
+            Verb::Swap(stage) => self.swap_disk(stage)?,
+            Verb::Unstage(stage) => self.unstage_disk(stage)?,
+            Verb::DropOld(stage) => self.drop_old_disk(stage)?,
         }
-        Ok(None)
+        Ok(Done::So)
     }
 
     /// Finds out what there is: at the task's beginning, also after the control plane was away.
-    async fn look(&mut self) -> Result<(), DriverError> {
+    pub async fn look(&mut self) -> Result<(), DriverError> {
         let found = self.find().await;
         if let Err(error) = &found {
             self.publish.send_replace(Some(Status {
@@ -338,8 +267,7 @@ impl Machine {
             tracing::error!(server.id = self.id.0, %error, "the machine's state is lost; its process still counts");
             StateRecord::default()
         });
-        let pidfile = self.node.layout.pidfile(self.id);
-        let process = process::find(&pidfile).map_err(|e| {
+        let process = self.find_process().map_err(|e| {
             DriverError::Unreachable(format!("cannot look for the process of machine {}: {e}", self.id))
         })?;
         match process {
@@ -353,6 +281,18 @@ impl Machine {
         }
         self.announce();
         Ok(())
+    }
+
+    /// The process that was written down, else the one that the pid file names: the machine can take that file away,
+    /// and a control plane that died right after the start had not written anything down yet.
+    fn find_process(&self) -> io::Result<Option<Process>> {
+        if let Some(live) = self.state.live.as_ref().filter(|live| live.boot == process::boot_id()) {
+            let same = |process: &Process| process.start_ticks == live.start_ticks && !process.has_ended();
+            if let Some(process) = Process::open(live.pid)?.filter(same) {
+                return Ok(Some(process));
+            }
+        }
+        process::find(&self.node.layout.pidfile(self.id))
     }
 
     /// Takes up a process that an earlier control plane started.
@@ -377,6 +317,9 @@ impl Machine {
             tracing::warn!(server.id = self.id.0, %error, "the directory of the sockets could not be sealed");
         }
         self.connect().await;
+        self.leftovers = true;
+        self.thaws_left = THAWS;
+        self.mend().await;
         tracing::info!(server.id = self.id.0, epoch = self.state.epoch, "attached to a running machine");
     }
 
@@ -417,7 +360,7 @@ impl Machine {
         }
     }
 
-    async fn take(&mut self, happening: Happening) {
+    pub async fn take(&mut self, happening: Happening) {
         match happening {
             Happening::Ended => self.settle(None).await,
             Happening::Event(event) => {
@@ -433,7 +376,8 @@ impl Machine {
         }
     }
 
-    async fn tidy(&mut self) {
+    pub async fn tidy(&mut self) {
+        self.tidied = Instant::now();
         if !self.looked {
             // The node could not be looked at when this task began; until it can, nothing is known of the machine.
             let _ = self.look().await;
@@ -448,6 +392,7 @@ impl Machine {
         if !whole {
             self.connect().await;
         }
+        self.mend().await;
         if let Some(live) = &self.state.live {
             self.state.usage = self.node.usage(self.id, live, &self.state.usage).await;
         }
@@ -476,6 +421,7 @@ impl Machine {
     async fn write_end(&mut self, reason: String, usage: Option<Usage>) {
         self.state.live = None;
         self.state.ending = false;
+        self.state.frozen = false;
         self.state.reason = reason;
         if let Some(usage) = usage {
             self.state.usage = Usage { memory_bytes: 0, ..usage };

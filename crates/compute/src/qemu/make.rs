@@ -1,11 +1,13 @@
 //! Making and unmaking a machine: disk, seed, network, record. Part of [`Machine`]'s task.
 
+use super::disk::{self, GIB};
 use super::layout;
 use super::machine::Machine;
+use super::network;
 use super::node::Network;
+use super::qmp;
 use super::record::{self, MachineRecord};
 use super::seed::Files;
-use super::{disk, qmp};
 use crate::DriverError;
 use crate::driver::{Applied, Stop};
 use crate::spec::MachineSpec;
@@ -14,7 +16,11 @@ use std::fs;
 use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
+use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
 
+/// The name of a machine's own disk.
+pub(super) const DISK: &str = "disk.qcow2";
 /// Where sshd listens in every guest.
 const SSH_PORT: u16 = 22;
 
@@ -22,8 +28,23 @@ impl Machine {
     /// Makes the disk, or grows it.
     pub async fn ensure_disk(&mut self, spec: &MachineSpec) -> Result<(), DriverError> {
         self.node.layout.make_machine(self.id)?;
-        let has = disk::ensure(&self.node.layout, &self.node.config.qemu_img, spec).await?;
-        let wanted = spec.disk_gib << 30;
+        let wanted = spec.disk_gib.saturating_mul(GIB);
+        let has = match disk::virtual_size(&self.dir.join(DISK))? {
+            Some(size) => size,
+            None => {
+                let needed = disk::origin_size(&self.node.layout, spec)?;
+                if needed > wanted {
+                    let what = if spec.snapshot.is_some() { "snapshot" } else { "image" };
+                    return Err(DriverError::fatal(format!(
+                        "the {what} needs a disk of {} GiB, the machine has {} GiB",
+                        needed.div_ceil(GIB),
+                        spec.disk_gib
+                    )));
+                }
+                self.make_disk(spec, DISK, wanted, &CancellationToken::new()).await?;
+                wanted
+            }
+        };
         if has < wanted {
             self.grow(wanted).await?;
         }
@@ -31,10 +52,25 @@ impl Machine {
         Ok(())
     }
 
+    /// Makes a disk of this name in the machine's directory while the machine lives on.
+    pub async fn make_disk(
+        &mut self,
+        spec: &MachineSpec,
+        name: &str,
+        size: u64,
+        cut: &CancellationToken,
+    ) -> Result<(), DriverError> {
+        let node = Arc::clone(&self.node);
+        self.meanwhile(cut, disk::make(&node, spec, name, size)).await?;
+        disk::put(&self.dir, name)
+    }
+
     async fn grow(&self, bytes: u64) -> Result<(), DriverError> {
         tracing::info!(server.id = self.id.0, bytes, "the disk grows");
         let Some(running) = &self.running else {
-            return disk::grow(&self.node.config.qemu_img, &self.dir, bytes).await;
+            // The guest's process has written the disk, so its user opens it.
+            let owner = self.node.layout.owner(self.id)?;
+            return disk::grow(&self.node.tool(self.dir.clone(), owner), bytes).await;
         };
         let Some((monitor, _)) = &running.monitor else { return Err(qmp::QmpError::Closed.into()) };
         let arguments = json!({ "node-name": "root-q", "size": bytes });
@@ -49,7 +85,7 @@ impl Machine {
         self.node.join(self.id, &spec.nic).await?;
         let ssh_port = match self.node.network {
             Network::Routed(_) => None,
-            Network::User => Some(self.node.port(self.id, old.as_ref().and_then(|old| old.ssh_port))?),
+            Network::User => Some(self.port(old.as_ref().and_then(|old| old.ssh_port))?),
         };
         let ssh = match (ssh_port, spec.nic.ipv4, spec.nic.ipv6) {
             (Some(port), _, _) => SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port),
@@ -65,6 +101,7 @@ impl Machine {
         }
         let files = Files::new(&spec.seed, &spec.nic)?;
         spec.seed.root_password = None;
+        spec.seed.password_change = None;
         let record = MachineRecord { spec, ssh_port, forgotten, seed_sum: files.sum() };
         let unchanged = old.as_ref().is_some_and(|old| old.seed_sum == record.seed_sum);
         if !unchanged || !self.dir.join("seed.iso").exists() {
@@ -75,6 +112,19 @@ impl Machine {
         Ok(Applied { ssh })
     }
 
+    /// The machine's forwarded port: the one it had, unless it does not run and somebody else has taken that.
+    fn port(&self, had: Option<u16>) -> Result<u16, DriverError> {
+        let taken = match had {
+            Some(port) if self.running.is_none() => network::user::free_port(port)? != port,
+            _ => false,
+        };
+        if taken {
+            tracing::warn!(server.id = self.id.0, port = had, "the machine's port is taken; it gets another");
+            self.node.release_port(self.id);
+        }
+        self.node.port(self.id, had.filter(|_| !taken))
+    }
+
     /// Writes the seed without root's password. A running machine's view of it changes at once, so that the
     /// password is neither on the node's disk nor before the guest any more.
     pub async fn forget(&mut self) -> Result<(), DriverError> {
@@ -82,7 +132,7 @@ impl Machine {
         let Some(mut record) = record else {
             return Err(DriverError::Gone(format!("there is no machine {}", self.id)));
         };
-        // The record never had the password.
+        // The record never had a password.
         let files = Files::new(&record.spec.seed, &record.spec.nic)?;
         let instance = record.spec.seed.instance_id.clone();
         if record.seed_sum == files.sum() && record.forgotten.as_ref() == Some(&instance) {

@@ -4,15 +4,18 @@
 //! monitor; each runs as a user of its own, without privileges, in a sandbox and under limits; whoever removes a
 //! machine leaves nothing of it. Must not know: who owns a machine and what it costs.
 //!
-//! Where to read on: `machine` is the task that each machine has, `power` and `make` are its verbs;
+//! Where to read on: `machine` is the task that each machine has and `registry` the way to it; `power`, `make`,
+//! `snapshot`, `backup` and `stage` are its verbs;
 //! `node` is what all machines share; `layout` is the map of files and permissions; `command` is QEMU's
 //! command line.
 
 mod accel;
 mod agent;
+mod backup;
 mod cgroup;
 mod command;
 pub mod config;
+mod copies;
 mod disk;
 mod layout;
 mod machine;
@@ -23,8 +26,12 @@ mod power;
 mod process;
 mod qmp;
 mod record;
+mod registry;
 mod seed;
 mod serial;
+mod snapshot;
+mod stage;
+mod tool;
 
 pub use config::{Acceleration, QemuConfig};
 pub use network::RoutedConfig;
@@ -38,8 +45,9 @@ use agent::Agent;
 use async_trait::async_trait;
 use bulut_model::{OperationId, ServerId, SnapshotId};
 use bytes::Bytes;
-use machine::{Registry, Verb};
+use copies::Making;
 use node::{Network, Node};
+use registry::{Done, Registry, Verb};
 use std::sync::Arc;
 use tokio::net::UnixStream;
 use tokio::sync::{broadcast, watch};
@@ -94,7 +102,7 @@ impl QemuDriver {
         }
     }
 
-    async fn ask(&self, id: ServerId, verb: Verb) -> machine::Answer {
+    async fn ask(&self, id: ServerId, verb: Verb) -> registry::Answer {
         self.registry.ask(&self.node, id, verb).await
     }
 
@@ -142,8 +150,10 @@ impl Driver for QemuDriver {
     }
 
     async fn ensure_machine(&self, spec: &MachineSpec) -> Result<Applied, DriverError> {
-        let applied = self.ask(spec.id, Verb::Machine(Box::new(spec.clone()))).await?;
-        applied.ok_or_else(|| DriverError::retry("the machine's task gave no answer"))
+        match self.ask(spec.id, Verb::Machine(Box::new(spec.clone()))).await? {
+            Done::Applied(applied) => Ok(applied),
+            Done::So | Done::Taken(_) => Err(DriverError::retry("the machine's task gave no answer")),
+        }
     }
 
     async fn start(&self, id: ServerId) -> Result<(), DriverError> {
@@ -242,38 +252,61 @@ impl Driver for QemuDriver {
 
     async fn take_snapshot(
         &self,
-        _id: ServerId,
-        _snapshot: SnapshotId,
-        _progress: watch::Sender<u8>,
+        id: ServerId,
+        snapshot: SnapshotId,
+        progress: watch::Sender<u8>,
     ) -> Result<Taken, DriverError> {
-        Err(DriverError::fatal("snapshots are not there yet"))
+        match self.ask(id, Verb::Snapshot(snapshot, progress)).await? {
+            Done::Taken(taken) => Ok(taken),
+            Done::So | Done::Applied(_) => Err(DriverError::retry("the machine's task gave no answer")),
+        }
     }
 
-    async fn remove_snapshot(&self, _snapshot: SnapshotId) -> Result<(), DriverError> {
-        Ok(())
+    async fn remove_snapshot(&self, snapshot: SnapshotId) -> Result<(), DriverError> {
+        self.node.copies.cut_short(Making::Snapshot(snapshot)).await;
+        let node = Arc::clone(&self.node);
+        let removed = tokio::task::spawn_blocking(move || snapshot::remove(&node.layout, snapshot));
+        removed.await.map_err(DriverError::retry)?
     }
 
     async fn snapshots(&self) -> Result<Vec<SnapshotId>, DriverError> {
-        Ok(Vec::new())
+        let list = self.node.layout.list_snapshots();
+        list.map_err(|e| DriverError::Unreachable(format!("cannot list the snapshots: {e}")))
     }
 
-    async fn stage_disk(&self, _spec: &MachineSpec, _stage: OperationId) -> Result<(), DriverError> {
-        Err(DriverError::fatal("staged disks are not there yet"))
+    async fn stage_disk(&self, spec: &MachineSpec, stage: OperationId) -> Result<(), DriverError> {
+        self.ask(spec.id, Verb::Stage(Box::new(spec.clone()), stage)).await.map(drop)
     }
 
-    async fn swap_disk(&self, _id: ServerId, _stage: OperationId) -> Result<(), DriverError> {
-        Err(DriverError::fatal("staged disks are not there yet"))
+    async fn swap_disk(&self, id: ServerId, stage: OperationId) -> Result<(), DriverError> {
+        self.ask(id, Verb::Swap(stage)).await.map(drop)
     }
 
-    async fn unstage_disk(&self, _id: ServerId, _stage: OperationId) -> Result<(), DriverError> {
-        Ok(())
+    async fn unstage_disk(&self, id: ServerId, stage: OperationId) -> Result<(), DriverError> {
+        self.node.copies.cut_short(Making::Stage(id, stage)).await;
+        self.ask(id, Verb::Unstage(stage)).await.map(drop)
     }
 
-    async fn drop_old_disk(&self, _id: ServerId, _stage: OperationId) -> Result<(), DriverError> {
-        Ok(())
+    async fn drop_old_disk(&self, id: ServerId, stage: OperationId) -> Result<(), DriverError> {
+        self.ask(id, Verb::DropOld(stage)).await.map(drop)
     }
 
-    async fn set_password(&self, _id: ServerId, _hash: &Secret) -> Result<PasswordSet, DriverError> {
-        Ok(PasswordSet::NoAgent)
+    async fn set_password(&self, id: ServerId, hash: &Secret) -> Result<PasswordSet, DriverError> {
+        let status = self.get(id).await?;
+        let Some(handle) = self.registry.find(id).filter(|_| status.live.is_some()) else {
+            return Ok(PasswordSet::NoAgent);
+        };
+        let _one_at_a_time = handle.agent.lock().await;
+        match Agent::greet(&self.node.layout.run(id).join("qga.sock")).await {
+            Some(mut agent) => agent.set_root_password(&hash.0).await,
+            None => Ok(PasswordSet::NoAgent),
+        }
+    }
+}
+
+impl Drop for QemuDriver {
+    /// Long work ends, so that the next driver of these directories need not wait for it.
+    fn drop(&mut self) {
+        self.node.closing.cancel();
     }
 }

@@ -3,9 +3,11 @@
 use super::accel::{self, Choice};
 use super::cgroup::Cgroups;
 use super::config::{Acceleration, DEFAULT_UID_BASE, QemuConfig};
-use super::layout::Layout;
+use super::copies::Copies;
+use super::layout::{Layout, Owner};
 use super::network::{self, Routed};
 use super::record::Live;
+use super::tool::Tool;
 use super::{disk, process};
 use crate::driver::{Hint, Probe, Usage};
 use crate::spec::Networking;
@@ -16,9 +18,10 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::broadcast;
+use tokio_util::sync::CancellationToken;
 
 /// Forwarded ssh ports are looked for from here on, in user mode.
 const FIRST_PORT: u16 = 22_000;
@@ -43,6 +46,8 @@ pub struct Node {
     pub layout: Layout,
     /// The emulator, absolute.
     pub binary: PathBuf,
+    /// The image tool, absolute.
+    pub qemu_img: PathBuf,
     /// `QEMU 7.2.22`.
     pub version: String,
     /// The accelerator.
@@ -55,6 +60,10 @@ pub struct Node {
     pub cgroups: Option<Cgroups>,
     /// Where changes are announced.
     pub hints: broadcast::Sender<Hint>,
+    /// Long copies under way.
+    pub copies: Arc<Copies>,
+    /// Cancelled when the driver is dropped: long work ends then.
+    pub closing: CancellationToken,
     ports: Mutex<BTreeMap<ServerId, u16>>,
     /// Held as long as this driver or one of its machines' tasks lives: two drivers would fight over the monitors.
     _lock: Flock<File>,
@@ -70,6 +79,7 @@ impl Node {
         let layout = Layout::make(&config.state_dir, &config.run_dir, uid_base)?;
         let lock = lock(&layout.state_dir().join("qemu.lock")).await?;
         let binary = resolve(&config.binary)?;
+        let qemu_img = resolve(&config.qemu_img)?;
         let version = version(&binary).await?;
         let (choice, groups) = acceleration(&config, &binary, uid_base.is_some()).await?;
         let network = join(&config).await?;
@@ -86,12 +96,15 @@ impl Node {
             config,
             layout,
             binary,
+            qemu_img,
             version,
             choice,
             groups,
             network,
             cgroups,
             hints: broadcast::channel(1024).0,
+            copies: Arc::default(),
+            closing: CancellationToken::new(),
             ports: Mutex::default(),
             _lock: lock,
         })
@@ -165,6 +178,11 @@ impl Node {
             wish = port.checked_add(1).unwrap_or(FIRST_PORT);
         }
         Err(DriverError::retry("there is no port left to forward to a machine"))
+    }
+
+    /// `qemu-img` in a machine's directory; `None` runs it as whoever we are, for what no guest could have written.
+    pub fn tool(&self, dir: PathBuf, owner: Option<Owner>) -> Tool {
+        Tool { program: self.qemu_img.clone(), dir, owner, groups: Vec::new() }
     }
 
     /// Gives a machine's port back.

@@ -79,6 +79,8 @@ impl Machine {
         self.state.live = Some(live);
         self.state.ending = false;
         self.state.usage = crate::Usage::default();
+        self.state.frozen = false;
+        self.leftovers = false;
         self.write_state();
         match self.come_up(&process, output_from).await {
             Ok(qmp) => {

@@ -272,6 +272,27 @@ fn join_cgroup(file: &CString) -> io::Result<()> {
     }
 }
 
+/// Lets a command run as a machine's user, without privileges; `None` stays whoever we are.
+pub fn confine(command: &mut Command, owner: Option<Owner>, groups: &[libc::gid_t]) {
+    let groups = groups.to_vec();
+    // SAFETY: between fork and exec only system calls are made; everything they need was allocated before.
+    unsafe {
+        command.pre_exec(move || drop_privileges(owner, &groups));
+    }
+}
+
+/// Lets a command be killed by the kernel when the thread that starts it ends, be it with all of us. To be said after
+/// [`confine`], whose change of user would cancel it.
+pub fn end_with_us(command: &mut Command) {
+    // SAFETY: one system call on integers.
+    unsafe {
+        command.pre_exec(|| {
+            check(libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0))?;
+            Ok(())
+        });
+    }
+}
+
 /// After this the process can gain no privilege by any means, and as root's child has none.
 fn drop_privileges(owner: Option<Owner>, groups: &[libc::gid_t]) -> io::Result<()> {
     // SAFETY: plain system calls on integers and on a slice that outlives them.

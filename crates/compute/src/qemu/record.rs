@@ -15,7 +15,7 @@ use std::path::Path;
 /// What a machine should be, as the last [`ensure_machine`](crate::Driver::ensure_machine) said.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MachineRecord {
-    /// The specification, without root's password.
+    /// The specification, without root's passwords.
     pub spec: MachineSpec,
     /// User-mode networking only: the port on loopback that leads to the guest's ssh.
     pub ssh_port: Option<u16>,
@@ -61,6 +61,9 @@ pub struct StateRecord {
     pub live: Option<Live>,
     /// Set before we end the process: whoever finds it gone knows that it was us.
     pub ending: bool,
+    /// Set before the guest's agent is asked to hold its file systems still, until it has let them go again.
+    #[serde(default)]
+    pub frozen: bool,
     /// The epoch that runs or ran last; empty before the first start.
     pub epoch: String,
     /// Why it does not run.
@@ -101,7 +104,11 @@ pub fn write_state(layout: &Layout, id: ServerId, record: &StateRecord) -> Resul
     write(&layout.machine(id).join("state.json"), record)
 }
 
-fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, DriverError> {
+/// Reads a record; `None` when there is none.
+///
+/// # Errors
+/// `Unreachable` when it cannot be read, `Fatal` when it is broken.
+pub fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, DriverError> {
     let text = match std::fs::read(path) {
         Ok(text) => text,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -112,7 +119,11 @@ fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, DriverError> {
         .map_err(|e| DriverError::fatal(format!("{} is broken: {e}", path.display())))
 }
 
-fn write<T: Serialize>(path: &Path, record: &T) -> Result<(), DriverError> {
+/// Writes a record when it differs from what is there.
+///
+/// # Errors
+/// `Retry` as the file system says.
+pub fn write<T: Serialize>(path: &Path, record: &T) -> Result<(), DriverError> {
     let explain =
         |e: &dyn std::fmt::Display| DriverError::retry(format!("cannot write {}: {e}", path.display()));
     let text = serde_json::to_vec_pretty(record).map_err(|e| explain(&e))?;
