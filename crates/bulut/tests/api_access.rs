@@ -92,7 +92,7 @@ const CLOUDE: [Row; 38] = [
 ];
 
 /// Routes beside the dialect; they have no description yet.
-const NATIVE: [Row; 7] = [
+const NATIVE: [Row; 8] = [
     row("GET /", Guard::Public, READ, ""),
     row("GET /healthz", Guard::Public, READ, ""),
     row("GET /readyz", Guard::Public, READ, ""),
@@ -100,6 +100,7 @@ const NATIVE: [Row; 7] = [
     row("GET /v2/servers/{id}", Guard::Owners, READ, ""),
     row("GET /v2/servers/{id}/setup", Guard::Owners, READ, ""),
     row("GET /v2/servers/{id}/serial-log", Guard::Owners, READ, ""),
+    row("POST /v2/servers/{id}/console", Guard::Owners, CHANGE, ""),
 ];
 
 const KEY: &str =

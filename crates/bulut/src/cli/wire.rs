@@ -4,7 +4,7 @@
 //! Promises: only what is needed is asked for, and numbers may come as text, as in the document's own examples.
 //! Must not know: the server's types; a client of another version must still read these.
 
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -366,6 +366,15 @@ pub struct Transaction {
     /// When it was made.
     #[serde(default)]
     pub created_at: Plain,
+}
+
+/// A link to the page of a server's console.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ConsoleLink {
+    /// Works once.
+    pub url: String,
+    /// Until when; UTC.
+    pub expires_at: String,
 }
 
 /// The traffic of a server: KiB and the second in which a step begins.

@@ -7,7 +7,7 @@ use bulut_model::account::{Account, Standing, check_password};
 use bulut_model::name::{check_email, check_name, check_user_name};
 use bulut_model::{Error, Micros, Result};
 use bulut_store::ledger::{self, Entry};
-use bulut_store::{accounts, sessions};
+use bulut_store::{accounts, consoles, sessions};
 
 /// An account to be made.
 #[derive(Clone)]
@@ -101,6 +101,7 @@ pub async fn set_password(app: &App, name: &str, password: &str) -> Result<Accou
     let tx = app.store().begin().await?;
     accounts::set_password(&tx, account.id, &password_hash).await?;
     sessions::revoke_all(&tx, account.id, app.clock().now()).await?;
+    consoles::revoke_all(&tx, account.id, app.clock().now()).await?;
     tx.commit().await?;
     tracing::info!(account.id = account.id.0, "password changed; its tokens have ended");
     Ok(account)
@@ -109,7 +110,13 @@ pub async fn set_password(app: &App, name: &str, password: &str) -> Result<Accou
 /// Suspends the account with this e-mail address or user name, or lets it act again.
 pub async fn set_standing(app: &App, name: &str, standing: Standing) -> Result<Account> {
     let account = named(app, name).await?;
-    accounts::set_standing(app.store(), account.id, standing).await?;
+    let tx = app.store().begin().await?;
+    accounts::set_standing(&tx, account.id, standing).await?;
+    if standing == Standing::Suspended {
+        // For good: who acts again soon after must ask for new links.
+        consoles::revoke_all(&tx, account.id, app.clock().now()).await?;
+    }
+    tx.commit().await?;
     tracing::info!(account.id = account.id.0, standing = standing.as_str(), "standing changed");
     Ok(Account { standing, ..account })
 }

@@ -23,6 +23,9 @@ use bulut_store::{Session as Connection, accounts, consoles, servers as server_r
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use std::fmt;
+use std::time::Duration;
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A link to a console.
 #[derive(Clone)]
@@ -234,4 +237,11 @@ async fn standing(app: &App, s: &impl Connection, console: &Console, now: Timest
 /// Notes that somebody types or points at something, which is what keeps a session from being idle.
 pub async fn touch(app: &App, session: &Session) -> Result<()> {
     consoles::set_used(app.store(), &session.id, app.clock().now()).await
+}
+
+/// Forgets consoles a day after the last moment at which they can have been open; until then their links say that they
+/// were used. At most `limit` of them; answers how many.
+pub async fn forget(app: &App, limit: i64) -> Result<u64> {
+    let life = app.config().console_link_life() + app.config().console_session_limit() + DAY;
+    consoles::sweep(app.store(), app.clock().now().minus(life), limit).await
 }

@@ -1,12 +1,16 @@
-//! A server's serial console over a websocket: binary frames both ways are the line's bytes.
+//! A server's consoles: a link to the page in a browser, and the serial line over a websocket, where binary frames both
+//! ways are the line's bytes.
 //!
 //! Promises: who may look is settled before the upgrade, so that a refusal is an ordinary answer; when either
 //! end goes, the other is closed. Must not know: terminals, or what runs the machine.
 
 use crate::api::native::error::Error;
 use crate::api::native::servers::Target;
+use crate::api::native::wire::ConsoleLink;
+use crate::api::visitor::Visitor;
 use crate::app::App;
-use crate::domain::servers;
+use crate::domain::{consoles, servers};
+use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
@@ -23,6 +27,17 @@ const FRAME_MAX: usize = 64 * 1024;
 
 /// How often a quiet line is tried, so that a client that vanished does not hold the console for ever.
 const PING_EVERY: Duration = Duration::from_secs(30);
+
+/// `POST /v2/servers/{id}/console`: a link to the console's page, which works once.
+pub async fn open(
+    State(app): State<App>,
+    visitor: Visitor,
+    target: Target,
+) -> Result<Json<ConsoleLink>, Error> {
+    let ticket = consoles::open(&app, &target.caller, target.server).await?;
+    let url = format!("{}{}", visitor.base(app.config()), ticket.path);
+    Ok(Json(ConsoleLink { url, expires_at: ticket.expires_at.wire() }))
+}
 
 /// `GET /v2/servers/{id}/console/serial`
 pub async fn serial(

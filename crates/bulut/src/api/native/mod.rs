@@ -10,7 +10,7 @@ pub mod wire;
 
 use crate::app::App;
 use axum::Router;
-use axum::routing::get;
+use axum::routing::{get, post};
 
 /// The routes.
 pub fn router(app: App) -> Router {
@@ -22,6 +22,7 @@ pub fn router(app: App) -> Router {
         .route("/v2/servers/{id}", get(servers::get))
         .route("/v2/servers/{id}/setup", get(servers::setup))
         .route("/v2/servers/{id}/serial-log", get(servers::serial_log))
+        .route("/v2/servers/{id}/console", post(consoles::open))
         .route("/v2/servers/{id}/console/serial", get(consoles::serial))
         .with_state(app)
 }

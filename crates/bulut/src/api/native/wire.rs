@@ -77,6 +77,15 @@ pub struct Node {
     pub id: i64,
 }
 
+/// A link to the page of a server's console.
+#[derive(Serialize)]
+pub struct ConsoleLink {
+    /// Works once.
+    pub url: String,
+    /// Until when; UTC.
+    pub expires_at: String,
+}
+
 /// How far the guest's own set-up is.
 #[derive(Debug, Serialize)]
 pub struct Setup {

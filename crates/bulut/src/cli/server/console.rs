@@ -1,15 +1,17 @@
-//! Room: the command line. `bulut server console`: a server's serial console in this terminal.
+//! Room: the command line. `bulut server console`: a server's serial console in this terminal, or a link to its screen.
 //!
 //! Promises: the terminal is given back as it was found, however this ends: escape key, lost connection, signal,
 //! panic. Must not know: how the cloud gets the bytes.
 
 use super::{One, log};
-use crate::cli::cloud::Cloud;
+use crate::cli::cloud::{Cloud, parse};
 use crate::cli::context::Context;
 use crate::cli::failure::{Failure, Result};
 use crate::cli::output::{Output, plain};
+use crate::cli::wire::{ConsoleLink, Server};
 use futures_util::{SinkExt as _, StreamExt as _};
 use nix::sys::termios::{self, SetArg, Termios};
+use reqwest::Method;
 use std::io::IsTerminal as _;
 use std::os::fd::AsFd as _;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
@@ -21,6 +23,16 @@ use tokio_tungstenite::tungstenite::{Message, protocol::Role};
 const ESCAPE: u8 = 0x1d;
 /// How much of what was shown before is shown again.
 const TAIL: usize = 2_000;
+
+/// Which console.
+#[derive(Debug, clap::Args)]
+pub struct Open {
+    /// Print a URL that opens the screen and the serial line in a browser; it works once, and not for long
+    #[arg(long)]
+    pub web: bool,
+    #[command(flatten)]
+    one: One,
+}
 
 /// How a console session ended.
 #[derive(Debug, PartialEq, Eq)]
@@ -34,8 +46,11 @@ enum End {
 }
 
 /// Runs the command.
-pub async fn run(context: &Context, cloud: &Cloud, one: &One) -> Result<()> {
-    let server = super::find(cloud, &one.server).await?;
+pub async fn run(context: &Context, cloud: &Cloud, open: &Open) -> Result<()> {
+    let server = super::find(cloud, &open.one.server).await?;
+    if open.web {
+        return link(context, cloud, &server).await;
+    }
     let connection = cloud.websocket(&format!("/v2/servers/{}/console/serial", server.id)).await?;
     let socket = WebSocketStream::from_raw_socket(connection, Role::Client, None).await;
     context.output.note(&format!("Console of server {} ({}). Ctrl-] leaves it.", server.id, server.name));
@@ -54,6 +69,22 @@ pub async fn run(context: &Context, cloud: &Cloud, one: &One) -> Result<()> {
         End::Escaped => context.output.note("Left the console; the server goes on."),
         End::Closed => context.output.note("The console was closed."),
         End::Signal => return Err(Failure::broken("ended by a signal")),
+    }
+    Ok(())
+}
+
+/// Prints the link.
+async fn link(context: &Context, cloud: &Cloud, server: &Server) -> Result<()> {
+    let path = format!("/v2/servers/{}/console", server.id);
+    let link: ConsoleLink = parse(cloud.change(Method::POST, &path, &[]).await?)?;
+    if context.output.json {
+        context.output.json(&link);
+    } else {
+        context.output.line(&link.url);
+        context.output.note(&format!(
+            "It opens the console of server {} ({}) once, until {}.",
+            server.id, server.name, link.expires_at
+        ));
     }
     Ok(())
 }

@@ -48,8 +48,8 @@ pub enum ServerCommand {
     Destroy(destroy::Destroy),
     /// Log in to a server by ssh, or run a command there
     Ssh(ssh::Ssh),
-    /// Open a server's serial console here
-    Console(One),
+    /// Open a server's serial console here, or print a link to its screen
+    Console(console::Open),
     /// Print what a server's serial console showed
     Log(One),
 }
@@ -78,7 +78,7 @@ pub async fn run(context: &Context, command: ServerCommand) -> Result<()> {
         ServerCommand::Reinstall(which) => change::reinstall(context, &cloud, which).await,
         ServerCommand::Destroy(which) => destroy::run(context, &cloud, which).await,
         ServerCommand::Ssh(ssh) => ssh::run(context, &cloud, ssh).await,
-        ServerCommand::Console(one) => console::run(context, &cloud, &one).await,
+        ServerCommand::Console(open) => console::run(context, &cloud, &open).await,
         ServerCommand::Log(one) => log::run(context, &cloud, &one).await,
     }
 }
