@@ -15,7 +15,8 @@ const EDGES: &[(&str, &[&str])] = &[
     ("bulut-model", &[]),
     ("bulut-store", &["bulut-model"]),
     ("bulut-compute", &["bulut-model"]),
-    ("bulut", &["bulut-model", "bulut-store", "bulut-compute"]),
+    ("bulut-dns", &[]),
+    ("bulut", &["bulut-model", "bulut-store", "bulut-compute", "bulut-dns"]),
     ("bulut-testkit", &["bulut", "bulut-model", "bulut-store", "bulut-compute"]),
     ("bulut-bench", &["bulut", "bulut-testkit", "bulut-model", "bulut-store", "bulut-compute"]),
 ];
@@ -28,6 +29,7 @@ const FORBIDDEN: &[(&str, &[&str])] = &[
     ),
     ("bulut-store", &["axum", "hyper", "http", "tower", "reqwest", "clap"]),
     ("bulut-compute", &["axum", "hyper", "http", "tower", "reqwest", "sea-orm", "sqlx", "clap"]),
+    ("bulut-dns", &["axum", "hyper", "http", "tower", "reqwest", "sea-orm", "sqlx", "clap"]),
     ("bulut", &["sea-orm", "sqlx"]),
     ("bulut-testkit", &["sea-orm", "sqlx"]),
     ("bulut-bench", &["sea-orm", "sqlx"]),
