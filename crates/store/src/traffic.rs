@@ -34,16 +34,22 @@ pub async fn add(s: &impl Session, server: ServerId, sample: &Sample) -> Result<
     Ok(())
 }
 
-/// The samples of a window, oldest first, added up by its step. Minutes without traffic have none.
-pub async fn list(s: &impl Session, server: ServerId, window: &Window) -> Result<Vec<Sample>> {
+/// The first `limit` samples of a window, oldest first, added up by its step. Minutes without traffic have none.
+pub async fn list(s: &impl Session, server: ServerId, window: &Window, limit: usize) -> Result<Vec<Sample>> {
     let rows = s
         .all(
             "SELECT first_minute, CAST(SUM(received_bytes) AS BIGINT) AS received_bytes, \
              CAST(SUM(sent_bytes) AS BIGINT) AS sent_bytes FROM \
              (SELECT minute / $4 * $4 AS first_minute, received_bytes, sent_bytes FROM traffic_sample \
              WHERE server_id = $1 AND minute >= $2 AND minute < $3) AS stepped \
-             GROUP BY first_minute ORDER BY first_minute",
-            vec![server.0.into(), window.from.0.into(), window.to.0.into(), window.step.minutes().into()],
+             GROUP BY first_minute ORDER BY first_minute LIMIT $5",
+            vec![
+                server.0.into(),
+                window.from.0.into(),
+                window.to.0.into(),
+                window.step.minutes().into(),
+                i64::try_from(limit).unwrap_or(i64::MAX).into(),
+            ],
         )
         .await?;
     Ok(rows.iter().map(sample).collect::<Result<_, _>>()?)

@@ -4,6 +4,7 @@ use super::step::{BoxFuture, Context, StepError};
 use crate::app::App;
 use crate::domain::orders::password_place;
 use crate::domain::plans::Plan;
+use crate::domain::traffic;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bulut_compute::{
@@ -157,9 +158,11 @@ pub fn stop(ctx: &Context) -> BoxFuture<'_, Result<(), StepError>> {
         let how = Stop::Graceful { limit: ctx.app.config().stop_limit() };
         match ctx.driver()?.stop(ctx.operation.server, how).await {
             // What is not there does not run.
-            Ok(()) | Err(DriverError::Gone(_)) => Ok(()),
-            Err(error) => Err(error.into()),
+            Ok(()) | Err(DriverError::Gone(_)) => {}
+            Err(error) => return Err(error.into()),
         }
+        count_traffic(ctx).await;
+        Ok(())
     })
 }
 
@@ -181,6 +184,8 @@ pub fn start_again(ctx: &Context) -> BoxFuture<'_, Result<(), StepError>> {
 /// A step: starts the machine and looks that it runs.
 pub fn start(ctx: &Context) -> BoxFuture<'_, Result<(), StepError>> {
     Box::pin(async move {
+        // A machine that stopped by itself has told its last counters to nobody yet.
+        count_traffic(ctx).await;
         ctx.driver()?.start(ctx.operation.server).await?;
         match seen(ctx).await? {
             Power::Running => Ok(()),
@@ -189,6 +194,11 @@ pub fn start(ctx: &Context) -> BoxFuture<'_, Result<(), StepError>> {
             }
         }
     })
+}
+
+/// Counts the machine's traffic until now, before its counters end.
+pub async fn count_traffic(ctx: &Context) {
+    traffic::count(&ctx.app, ctx.node, ctx.operation.server).await;
 }
 
 /// Looks whether the machine runs.

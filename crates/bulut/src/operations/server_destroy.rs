@@ -1,5 +1,6 @@
 //! `server_destroy`: the end of a server. There is no way back, so it insists until nothing is left.
 
+use super::machine;
 use super::step::{BoxFuture, Context, Definition, OnFailure, Step, StepError};
 use bulut_model::Error;
 use bulut_model::server::Power;
@@ -14,7 +15,10 @@ pub(super) static DEFINITION: Definition = Definition {
 };
 
 fn remove_machine(ctx: &Context) -> BoxFuture<'_, Result<(), StepError>> {
-    Box::pin(async move { Ok(ctx.driver()?.remove(ctx.operation.server).await?) })
+    Box::pin(async move {
+        machine::count_traffic(ctx).await;
+        Ok(ctx.driver()?.remove(ctx.operation.server).await?)
+    })
 }
 
 fn done<'a>(ctx: &'a Context, tx: &'a Tx, _: Option<Power>) -> BoxFuture<'a, Result<(), Error>> {

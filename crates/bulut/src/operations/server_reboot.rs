@@ -1,4 +1,4 @@
-//! `server_reboot`: a restart of the guest, gracefully first; a stopped server is started.
+//! `server_reboot`: a restart of the guest, gracefully first or by the reset button; a stopped server is started.
 
 use super::machine;
 use super::server_start;
@@ -21,7 +21,10 @@ pub(super) static DEFINITION: Definition = Definition {
 
 fn reboot_machine(ctx: &Context) -> BoxFuture<'_, Result<(), StepError>> {
     Box::pin(async move {
-        let how = Stop::Graceful { limit: ctx.app.config().stop_limit() };
+        // A guest that powers off instead is started anew, with new counters.
+        machine::count_traffic(ctx).await;
+        let graceful = Stop::Graceful { limit: ctx.app.config().stop_limit() };
+        let how = if ctx.plan()?.is_forced { Stop::Force } else { graceful };
         Ok(ctx.driver()?.reboot(ctx.operation.server, how).await?)
     })
 }

@@ -2,6 +2,7 @@
 //! that has passed.
 
 use crate::app::App;
+use crate::domain::traffic::reading;
 use bulut_compute::{DriverError, Usage};
 use bulut_model::traffic::{Minute, Reading};
 use bulut_model::{NodeId, Result, ServerId};
@@ -52,7 +53,7 @@ async fn sample_node(app: &App, node: NodeId) -> Result<()> {
     });
     let mut grown: Vec<(ServerId, Reading)> = asked
         .buffer_unordered(AT_ONCE)
-        .filter_map(|(id, answer)| std::future::ready(reading(id, answer)))
+        .filter_map(|(id, answer)| std::future::ready(told(id, answer)))
         .filter(|found| std::future::ready(!seen.contains(found)))
         .collect()
         .await;
@@ -71,16 +72,9 @@ async fn sample_node(app: &App, node: NodeId) -> Result<()> {
     Ok(())
 }
 
-fn reading(id: ServerId, answer: std::result::Result<Usage, DriverError>) -> Option<(ServerId, Reading)> {
+fn told(id: ServerId, answer: std::result::Result<Usage, DriverError>) -> Option<(ServerId, Reading)> {
     match answer {
-        Ok(usage) => Some((
-            id,
-            Reading {
-                epoch: usage.epoch,
-                received_bytes: usage.received_bytes,
-                sent_bytes: usage.sent_bytes,
-            },
-        )),
+        Ok(usage) => Some((id, reading(usage))),
         // It is being made or removed.
         Err(DriverError::Gone(_)) => None,
         Err(error) => {

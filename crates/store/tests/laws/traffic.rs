@@ -30,7 +30,7 @@ fn reading(epoch: &str, received_bytes: u64, sent_bytes: u64) -> Reading {
 }
 
 async fn samples(s: &Store, server: ServerId) -> Vec<Sample> {
-    traffic::list(s, server, &EVER).await.unwrap()
+    traffic::list(s, server, &EVER, 100).await.unwrap()
 }
 
 async fn record(s: &Store, server: ServerId, reading: &Reading, minute: i64) -> Sample {
@@ -49,9 +49,10 @@ async fn a_window_holds_its_minutes_and_no_others(db: Db) {
         traffic::add(s, other, &sample(minute, 7, 7)).await.unwrap();
     }
     let window = Window { from: Minute(11), to: Minute(13), step: Step::MINUTE };
-    assert_eq!(traffic::list(s, server, &window).await.unwrap(), [sample(11, 11, 1), sample(12, 12, 1)]);
+    assert_eq!(traffic::list(s, server, &window, 100).await.unwrap(), [sample(11, 11, 1), sample(12, 12, 1)]);
+    assert_eq!(traffic::list(s, server, &EVER, 2).await.unwrap(), [sample(10, 10, 1), sample(11, 11, 1)]);
     let nothing = Window { from: Minute(13), to: Minute(13), step: Step::MINUTE };
-    assert_eq!(traffic::list(s, server, &nothing).await.unwrap(), []);
+    assert_eq!(traffic::list(s, server, &nothing, 100).await.unwrap(), []);
 }
 
 async fn steps_add_minutes_up(db: Db) {
@@ -64,13 +65,13 @@ async fn steps_add_minutes_up(db: Db) {
         traffic::add(s, server, &sample(minute, received, 1)).await.unwrap();
     }
     let by = |word: &str| Window { step: Step::parse(word).unwrap(), ..EVER };
-    let hours = traffic::list(s, server, &by("hour")).await.unwrap();
+    let hours = traffic::list(s, server, &by("hour"), 100).await.unwrap();
     assert_eq!(hours, [sample(0, 1, 1), sample(60, many + 2, 2), sample(120, 4, 1), sample(1440, 8, 1)]);
-    let days = traffic::list(s, server, &by("day")).await.unwrap();
+    let days = traffic::list(s, server, &by("day"), 100).await.unwrap();
     assert_eq!(days, [sample(0, many + 7, 4), sample(1440, 8, 1)]);
     // What is outside the window is in no step of it.
     let window = Window { from: Minute(60), to: Minute(119), ..by("day") };
-    assert_eq!(traffic::list(s, server, &window).await.unwrap(), [sample(0, many, 1)]);
+    assert_eq!(traffic::list(s, server, &window, 100).await.unwrap(), [sample(0, many, 1)]);
 }
 
 async fn bytes_of_one_minute_are_added_up(db: Db) {
