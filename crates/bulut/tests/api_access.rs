@@ -28,7 +28,7 @@ struct Row {
     name: &'static str,
     guard: Guard,
     changes: bool,
-    /// A body that the owner succeeds with; `{server}` is filled from the scene.
+    /// A body, or on a GET a query, that the owner succeeds with; `{server}` is filled from the scene.
     body: &'static str,
 }
 
@@ -39,7 +39,7 @@ const fn row(name: &'static str, guard: Guard, changes: bool, body: &'static str
 const READ: bool = false;
 const CHANGE: bool = true;
 
-const CLOUDE: [Row; 38] = [
+const CLOUDE: [Row; 47] = [
     row("POST /v1/user/login", Guard::Public, CHANGE, "username=owner&password={password}"),
     row("POST /v1/user/refreshtoken", Guard::Public, CHANGE, "refreshtoken={refresh}"),
     row("GET /v1/region/list", Guard::Public, READ, ""),
@@ -87,6 +87,15 @@ const CLOUDE: [Row; 38] = [
         CHANGE,
         "name=web3&package=eos1&snapshot_id={snapshot}",
     ),
+    row("PUT /v1/sshkey/update", Guard::Owners, CHANGE, "fingerprint=desktop&name=tower"),
+    row("DELETE /v1/sshkey/destroy", Guard::Owners, CHANGE, "fingerprint=tower"),
+    row("POST /v1/tags/create", Guard::Owners, CHANGE, "sub_ids={server}&tags=owners-tag,owners-secret"),
+    row("GET /v1/tags/list", Guard::Own, READ, ""),
+    row("DELETE /v1/tags/destroy", Guard::Owners, CHANGE, "tag=owners-tag"),
+    row("PUT /v1/tags/update", Guard::Owners, CHANGE, "sub_id={server}&tags=owners-tag"),
+    row("GET /v1/invoice/list", Guard::Own, READ, ""),
+    row("GET /v1/transaction/list", Guard::Own, READ, ""),
+    row("GET /v1/usage/list", Guard::Owners, READ, "id={server}"),
     // The description itself, which it does not describe.
     row("GET /v1/openapi.json", Guard::Public, READ, ""),
 ];
@@ -149,6 +158,7 @@ impl Scene<'_> {
             .replace("{refresh}", &self.refresh)
             .replace("{password}", &form(&[("p", PASSWORD)])[2..])
             .replace("{key}", &key[2..]);
+        let path = if method == "GET" && !body.is_empty() { format!("{path}?{body}") } else { path };
         let bearer = token.map(|token| format!("Bearer {token}"));
         let mut headers = vec![("content-type", "application/x-www-form-urlencoded")];
         headers.extend(bearer.iter().map(|bearer| ("authorization", bearer.as_str())));
@@ -157,7 +167,8 @@ impl Scene<'_> {
 
     /// Nothing of this text tells of the owner's things.
     fn assert_tells_nothing(&self, row: &Row, answer: &Answer) {
-        for secret in ["owners-server", "owners-snapshot", "owner@example.com", "owner@home"] {
+        for secret in ["owners-server", "owners-snapshot", "owners-secret", "owner@example.com", "owner@home"]
+        {
             assert!(!answer.text.contains(secret), "{} tells {secret}: {}", row.name, answer.text);
         }
     }

@@ -18,8 +18,8 @@ pub enum TagCommand {
     /// Put tags on servers; what is there stays
     Add {
         /// The tags, with commas between them
-        #[arg(value_name = "TAG,…", value_delimiter = ',', required = true)]
-        tags: Vec<String>,
+        #[arg(value_name = "TAGS")]
+        tags: String,
         /// The servers, by id or name
         #[arg(value_name = "SERVER", required = true)]
         servers: Vec<String>,
@@ -66,15 +66,14 @@ async fn list(context: &Context, cloud: &Cloud) -> Result<()> {
     Ok(())
 }
 
-async fn add(context: &Context, cloud: &Cloud, tags: &[String], servers: &[String]) -> Result<()> {
-    let mut form = Vec::with_capacity(tags.len() + servers.len());
+async fn add(context: &Context, cloud: &Cloud, tags: &str, servers: &[String]) -> Result<()> {
+    let mut form = Vec::with_capacity(servers.len() + 1);
     for given in servers {
         form.push(("sub_ids[]", server::find(cloud, given).await?.id.to_string()));
     }
-    form.extend(tags.iter().map(|tag| ("tags[]", tag.clone())));
+    form.push(("tags", tags.to_owned()));
     cloud.change(Method::POST, "/v1/tags/create", &form).await?;
-    let (tags, servers) = (tags.join(", "), servers.join(", "));
-    context.output.note(&format!("The tags are set: {tags} on {servers}."));
+    context.output.note(&format!("The tags {tags} are on {}.", servers.join(", ")));
     Ok(())
 }
 

@@ -1,6 +1,8 @@
 //! The calls of the dialect, each with a request that is good and with all that can be wrong about it; and the two
 //! customers between whom they are tried.
 
+mod labels;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bulut_testkit::cloud::PASSWORD;
@@ -419,15 +421,17 @@ fn account_calls(scene: &Scene<'_>) -> Vec<Call> {
 }
 
 /// Calls without parameters.
-pub const BARE: [&str; 9] = [
+pub const BARE: [&str; 11] = [
     "GET /v1/account/detail",
     "GET /v1/account/user_balance",
     "GET /v1/event/list",
+    "GET /v1/invoice/list",
     "GET /v1/package/list",
     "GET /v1/region/list",
     "GET /v1/server/list",
     "GET /v1/snapshot/list",
     "GET /v1/sshkey/list",
+    "GET /v1/tags/list",
     "GET /v1/user/info",
 ];
 
@@ -438,6 +442,7 @@ pub fn calls(scene: &Scene<'_>) -> Vec<Call> {
     calls.extend(snapshot_orders(scene));
     calls.extend(change_calls(scene));
     calls.extend(snapshot_calls(scene));
+    calls.extend(labels::calls(scene));
     calls.extend(server_calls(scene));
     calls
 }

@@ -1,0 +1,153 @@
+//! The commands that call them, as the program itself runs them against a cloud on loopback.
+
+use super::{ALICES_KEY, get};
+use bulut_model::ServerId;
+use bulut_model::traffic::{Minute, Sample};
+use bulut_store::traffic;
+use bulut_testkit::cloud::{BEGINNING, PASSWORD};
+use bulut_testkit::{Customer, TestCloud};
+use serde_json::{Value, json};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use tokio::process::Command;
+
+/// The program, signed in as alice.
+struct Shell {
+    address: SocketAddr,
+    home: tempfile::TempDir,
+}
+
+/// What a command said and how it ended.
+#[derive(Debug)]
+struct Said {
+    code: i32,
+    out: String,
+    err: String,
+}
+
+impl Shell {
+    async fn open(cloud: &TestCloud) -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let router = cloud.router();
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        Self { address, home: tempfile::tempdir().unwrap() }
+    }
+
+    fn file(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.home.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+
+    async fn run(&self, arguments: &[&str]) -> Said {
+        let output = Command::new(env!("CARGO_BIN_EXE_bulut"))
+            .args(arguments)
+            .env_clear()
+            .env("HOME", self.home.path())
+            .env("BULUT_URL", format!("http://{}", self.address))
+            .env("BULUT_USER", "alice")
+            .env("BULUT_PASSWORD", PASSWORD)
+            .output()
+            .await
+            .unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        Said { code: output.status.code().unwrap(), out: text(output.stdout), err: text(output.stderr) }
+    }
+
+    /// A command that succeeds; what it said on stdout.
+    async fn done(&self, arguments: &[&str]) -> String {
+        let said = self.run(arguments).await;
+        assert_eq!(said.code, 0, "{arguments:?}: {said:?}");
+        said.out
+    }
+
+    /// A read with `--json`.
+    async fn json(&self, arguments: &[&str]) -> Value {
+        serde_json::from_str(&self.done(&[arguments, &["--json"]].concat()).await).unwrap()
+    }
+
+    /// A command that is refused; its error line and its hint.
+    async fn refused(&self, arguments: &[&str]) -> String {
+        let said = self.run(arguments).await;
+        assert_eq!((said.code, said.out.as_str()), (1, ""), "{arguments:?}: {said:?}");
+        assert!(said.err.starts_with("error: "), "{said:?}");
+        said.err
+    }
+}
+
+async fn tags_of(customer: &Customer<'_>, server: i64) -> Value {
+    get(customer, &format!("/v1/server/{server}")).await[0]["tags"].clone()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keys_are_renamed_and_removed() {
+    let cloud = TestCloud::new().await;
+    let alice = cloud.customer("alice").await;
+    let shell = Shell::open(&cloud).await;
+    let file = shell.file("id.pub", ALICES_KEY);
+    shell.done(&["key", "add", file.to_str().unwrap(), "--name", "laptop"]).await;
+    assert_eq!(shell.done(&["key", "rename", "laptop", "desktop"]).await, "name  desktop\n");
+    let keys = get(&alice, "/v1/sshkey/list").await;
+    let fingerprint = keys["desktop"]["fingerprint"].as_str().unwrap();
+    assert_eq!(shell.json(&["key", "rename", fingerprint, "tower"]).await, json!({"name": "tower"}));
+    let refused = shell.refused(&["key", "remove", "laptop"]).await;
+    assert!(refused.contains("'laptop'") && refused.contains("hint: bulut key list"), "{refused}");
+    shell.done(&["key", "rm", "tower"]).await;
+    assert_eq!(get(&alice, "/v1/sshkey/list").await, json!({}));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tags_are_added_listed_set_and_removed() {
+    let cloud = TestCloud::new().await;
+    let alice = cloud.customer("alice").await;
+    let (web1, web2) = (alice.running_server("web1").await, alice.running_server("web2").await);
+    let shell = Shell::open(&cloud).await;
+    shell.done(&["tag", "add", "prod,blue", "web1", &web2.to_string()]).await;
+    assert_eq!(tags_of(&alice, web1).await, json!(["blue", "prod"]));
+    assert_eq!(tags_of(&alice, web2).await, json!(["blue", "prod"]));
+    let listed = shell.done(&["tag", "list"]).await;
+    assert_eq!(
+        listed,
+        "TAG   SERVERS  SINCE\nblue  2        2026-01-01T00:00:00Z\nprod  2        2026-01-01T00:00:00Z\n"
+    );
+    assert_eq!(shell.json(&["tag", "ls"]).await, get(&alice, "/v1/tags/list").await);
+    shell.done(&["tag", "set", "web1", "green", "prod"]).await;
+    assert_eq!(tags_of(&alice, web1).await, json!(["green", "prod"]));
+    shell.refused(&["tag", "set", "web1"]).await;
+    shell.done(&["tag", "set", "web1", "--none"]).await;
+    assert_eq!(tags_of(&alice, web1).await, json!([]));
+    shell.done(&["tag", "remove", "prod"]).await;
+    assert_eq!(tags_of(&alice, web2).await, json!(["blue"]));
+    let refused = shell.refused(&["tag", "rm", "prod"]).await;
+    assert!(refused.contains("'prod'") && refused.contains("hint: bulut tag list"), "{refused}");
+    let refused = shell.refused(&["tag", "add", "a b", "web1"]).await;
+    assert!(refused.contains("tags"), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn invoices_transactions_and_usage_are_shown() {
+    let cloud = TestCloud::new().await;
+    let alice = cloud.customer("alice").await;
+    let server = alice.running_server("web1").await;
+    let shell = Shell::open(&cloud).await;
+    assert_eq!(shell.json(&["invoice", "list"]).await, json!([]));
+    let said = shell.run(&["invoice", "list"]).await;
+    assert_eq!((said.code, said.out.as_str(), said.err.as_str()), (0, "", "There are none.\n"));
+    let listed = shell.done(&["transaction", "list"]).await;
+    assert!(listed.contains("Opening credit") && listed.contains("50"), "{listed}");
+    assert_eq!(shell.json(&["transaction", "ls"]).await, get(&alice, "/v1/transaction/list").await);
+    assert_eq!(shell.json(&["transaction", "list", "--before", "0", "--limit", "5"]).await, json!([]));
+    let minute = Minute(Minute::of(BEGINNING).0 - 1);
+    let sample = Sample { minute, received_bytes: 128_088, sent_bytes: 6_960 };
+    traffic::add(cloud.app().store(), ServerId(server), &sample).await.unwrap();
+    let shown = shell.done(&["usage", "web1", "--step", "minute"]).await;
+    assert_eq!(
+        shown,
+        "FROM                  RECEIVED KIB  SENT KIB\n2025-12-31T23:59:00Z  125.1         6.8\n"
+    );
+    let hours = shell.json(&["usage", &server.to_string(), "--from", "2025-12-31T00:00:00Z"]).await;
+    assert_eq!(hours["incoming"], json!([[125.085_937_5, 1_767_222_000]]));
+    let refused = shell.refused(&["usage", "web1", "--step", "week"]).await;
+    assert!(refused.contains("step"), "{refused}");
+}
