@@ -134,16 +134,6 @@ pub async fn set_used(s: &impl Session, id: &str, now: Timestamp) -> Result<()> 
     Ok(())
 }
 
-/// Ends a console before its time.
-pub async fn revoke(s: &impl Session, id: &str, now: Timestamp) -> Result<()> {
-    s.execute(
-        "UPDATE console SET revoked_at = $2 WHERE id = $1 AND revoked_at IS NULL",
-        vec![id.into(), now.0.into()],
-    )
-    .await?;
-    Ok(())
-}
-
 /// Ends all consoles of an account, links that were not opened as well; answers how many.
 pub async fn revoke_all(s: &impl Session, account: AccountId, now: Timestamp) -> Result<u64> {
     Ok(s.execute(

@@ -9,6 +9,7 @@ mod accounts;
 mod addresses;
 mod api_keys;
 mod catalogue;
+mod consoles;
 mod databases;
 mod idempotency;
 mod images;
