@@ -261,8 +261,5 @@ pub trait Driver: Send + Sync + 'static {
     /// Has the guest's agent call the running guest by another name, now and at its next boots, and reads it back.
     /// `false` when the machine does not run, or nobody in the guest answers or may do this. `Retry` when the agent
     /// answers, but the name is not what it should be afterwards. `Gone` when there is no such machine.
-    async fn set_hostname(&self, id: ServerId, hostname: &str) -> Result<bool, DriverError> {
-        let _ = hostname;
-        self.observe(id).await.map(|_| false)
-    }
+    async fn set_hostname(&self, id: ServerId, hostname: &str) -> Result<bool, DriverError>;
 }

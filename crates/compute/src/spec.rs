@@ -128,6 +128,9 @@ pub struct Seed {
     pub instance_id: String,
     /// RFC 1123 host name, possibly fully qualified.
     pub hostname: String,
+    /// The host name is another one than when the instance began: the guest takes it at its next boot, once.
+    #[serde(default)]
+    pub renamed: bool,
     /// OpenSSH public key lines for root.
     pub ssh_keys: Vec<String>,
     /// Root's password, plain; `None` locks it.

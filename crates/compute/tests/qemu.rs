@@ -96,6 +96,7 @@ impl Bench {
             seed: Seed {
                 instance_id: format!("i-{id}"),
                 hostname: format!("guest{id}"),
+                renamed: false,
                 ssh_keys: Vec::new(),
                 root_password: Some(Secret(PASSWORD.into())),
                 user_data: None,

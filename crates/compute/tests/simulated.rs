@@ -37,6 +37,7 @@ fn spec(id: ServerId) -> MachineSpec {
         seed: Seed {
             instance_id: format!("i-{id}"),
             hostname: format!("web{id}"),
+            renamed: false,
             ssh_keys: vec![],
             root_password: Some(Secret("hunter22".into())),
             user_data: None,
@@ -437,6 +438,39 @@ async fn a_password_change_in_the_seed_is_made_at_the_next_boot_once_and_said() 
     assert_eq!((world.password_of(id).unwrap().0.as_str(), said().await), ("$6$newer", 1), "it is used once");
     driver.forget_secrets(id).await.unwrap();
     assert_eq!(world.machine(id).unwrap().spec.unwrap().seed.password_change, None);
+}
+
+#[tokio::test]
+async fn a_name_is_given_by_the_agent_or_taken_at_the_next_boot_once() {
+    let driver = Simulated::new(SimulatedConfig::default());
+    let world = driver.world();
+    let id = ServerId(1);
+    assert!(matches!(driver.set_hostname(id, "new.example").await, Err(DriverError::Gone(_))));
+    started(&driver, id).await;
+    let called = || world.hostname_of(id).unwrap();
+    assert_eq!(called(), "web1");
+    assert!(driver.set_hostname(id, "new.example").await.unwrap());
+    assert_eq!(called(), "new.example");
+
+    let mut renamed = spec(id);
+    renamed.seed.hostname = "newer.example".into();
+    world.set_agent(id, false);
+    assert!(!driver.set_hostname(id, "newer.example").await.unwrap());
+    driver.ensure_machine(&renamed).await.unwrap();
+    driver.reboot(id, Stop::Force).await.unwrap();
+    assert_eq!(called(), "new.example", "an instance that is known takes no name");
+    renamed.seed.renamed = true;
+    driver.ensure_machine(&renamed).await.unwrap();
+    assert_eq!(called(), "new.example");
+    driver.reboot(id, Stop::Force).await.unwrap();
+    assert_eq!(called(), "newer.example");
+
+    world.set_agent(id, true);
+    assert!(driver.set_hostname(id, "by-hand.example").await.unwrap());
+    driver.reboot(id, Stop::Force).await.unwrap();
+    assert_eq!(called(), "newer.example", "the seed says another name than it had last");
+    driver.stop(id, Stop::Force).await.unwrap();
+    assert!(!driver.set_hostname(id, "x.example").await.unwrap(), "nobody is there to do it");
 }
 
 #[tokio::test]

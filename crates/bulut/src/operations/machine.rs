@@ -73,6 +73,7 @@ async fn spec_of(ctx: &Context, plan: &Plan) -> Result<MachineSpec> {
         seed: Seed {
             instance_id: details.instance_id,
             hostname: plan.hostname.clone().unwrap_or_else(|| server.hostname.clone()),
+            renamed: plan.hostname.is_some() || server.reverse_name.is_some(),
             ssh_keys: details.ssh_keys,
             root_password,
             user_data,

@@ -170,7 +170,7 @@ impl Agent {
     }
 
     /// What a program in the guest prints; `None` when it cannot be run or does not end in time.
-    async fn run(&mut self, path: &str, arguments: &[&str]) -> Option<String> {
+    pub async fn run(&mut self, path: &str, arguments: &[&str]) -> Option<String> {
         let order = json!({ "path": path, "arg": arguments, "capture-output": true });
         let pid = self.ask("guest-exec", &order).await?.get("pid")?.clone();
         let deadline = tokio::time::Instant::now() + COMMAND_LIMIT;
@@ -206,7 +206,7 @@ impl Agent {
 }
 
 /// Whether the agent says in its `guest-info` that it carries out this command.
-fn allows(info: &Value, command: &str) -> bool {
+pub fn allows(info: &Value, command: &str) -> bool {
     let commands = info["supported_commands"].as_array();
     commands.is_some_and(|all| all.iter().any(|it| it["name"] == command && it["enabled"] == true))
 }

@@ -171,6 +171,7 @@ mod tests {
             seed: Seed {
                 instance_id: "i".into(),
                 hostname: "h".into(),
+                renamed: false,
                 ssh_keys: Vec::new(),
                 root_password: Some(Secret("very-secret".into())),
                 user_data: Some(b"also-secret".to_vec()),

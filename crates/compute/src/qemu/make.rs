@@ -105,7 +105,8 @@ impl Machine {
         let record = MachineRecord { spec, ssh_port, forgotten, seed_sum: files.sum() };
         let unchanged = old.as_ref().is_some_and(|old| old.seed_sum == record.seed_sum);
         if !unchanged || !self.dir.join("seed.iso").exists() {
-            self.write_seed(files, false).await?;
+            // A guest that restarts by itself keeps its process, which has the old file open.
+            self.write_seed(files, self.running.is_some()).await?;
         }
         record::write_machine(&self.node.layout, self.id, &record)?;
         self.announce();

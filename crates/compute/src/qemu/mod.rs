@@ -17,6 +17,7 @@ mod command;
 pub mod config;
 mod copies;
 mod disk;
+mod hostname;
 mod layout;
 mod machine;
 mod make;
@@ -300,6 +301,16 @@ impl Driver for QemuDriver {
         match Agent::greet(&self.node.layout.run(id).join("qga.sock")).await {
             Some(mut agent) => agent.set_root_password(&hash.0).await,
             None => Ok(PasswordSet::NoAgent),
+        }
+    }
+
+    async fn set_hostname(&self, id: ServerId, hostname: &str) -> Result<bool, DriverError> {
+        let status = self.get(id).await?;
+        let Some(handle) = self.registry.find(id).filter(|_| status.live.is_some()) else { return Ok(false) };
+        let _one_at_a_time = handle.agent.lock().await;
+        match Agent::greet(&self.node.layout.run(id).join("qga.sock")).await {
+            Some(mut agent) => agent.set_hostname(hostname).await,
+            None => Ok(false),
         }
     }
 }

@@ -28,6 +28,12 @@ pub(super) struct Disk {
     instance: Box<str>,
     /// The nonce of the last change of the password that came by a seed.
     changed: Option<Box<str>>,
+    /// What the guest is called.
+    #[serde(default)]
+    hostname: Box<str>,
+    /// The last name that it was given after its first boot.
+    #[serde(default)]
+    renamed: Option<Box<str>>,
 }
 
 impl Disk {
@@ -78,6 +84,11 @@ impl Machine {
         if disk.instance != self.instance {
             disk.instance = self.instance.clone();
             disk.password = None;
+            disk.hostname = self.hostname.clone();
+        }
+        if self.renamed && disk.renamed.as_ref() != Some(&self.hostname) {
+            disk.hostname = self.hostname.clone();
+            disk.renamed = Some(self.hostname.clone());
         }
         let news = self.change.as_deref().filter(|it| disk.changed.as_deref() != Some(&*it.nonce));
         if let Some(change) = news {
@@ -85,6 +96,11 @@ impl Machine {
             disk.changed = Some(change.nonce.as_str().into());
             self.said.push((self.boots, change.confirmation().into()));
         }
+    }
+
+    /// What the guest calls itself.
+    pub fn guest_hostname(&self) -> &str {
+        self.disk.as_ref().map_or("", |disk| &disk.hostname)
     }
 }
 
@@ -114,6 +130,8 @@ impl State {
                 password: None,
                 instance: Box::default(),
                 changed: None,
+                hostname: Box::default(),
+                renamed: None,
             });
         };
         let snapshot = self.snapshots.get(&id.0).filter(|it| it.taken.is_some());
@@ -216,6 +234,21 @@ impl State {
     }
 }
 
+impl State {
+    pub fn set_hostname(&mut self, id: ServerId, hostname: &str) -> Result<bool, DriverError> {
+        let mute = self.mute;
+        let machine = self.get_mut(id)?;
+        match &mut machine.disk {
+            Some(disk) if machine.running && !machine.mute && !mute => {
+                disk.hostname = hostname.into();
+                disk.renamed = Some(hostname.into());
+                Ok(true)
+            }
+            _ => Ok(false),
+        }
+    }
+}
+
 fn running(id: ServerId) -> DriverError {
     DriverError::Retry(format!("server {id} runs on the disk that is to be exchanged"))
 }
@@ -242,6 +275,12 @@ impl World {
     pub fn password_of(&self, id: ServerId) -> Option<Secret> {
         let password = |state: &State| state.machines.get(&id.0)?.disk.as_ref()?.password.clone();
         self.read(password).map(|hash| Secret(hash.into()))
+    }
+
+    /// What the machine's guest calls itself.
+    #[must_use]
+    pub fn hostname_of(&self, id: ServerId) -> Option<String> {
+        self.read(|state| Some(state.machines.get(&id.0)?.guest_hostname().to_owned()))
     }
 
     /// From now on the machine's guest has (no) agent; it has one at first.

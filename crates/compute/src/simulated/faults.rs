@@ -65,6 +65,8 @@ verbs! {
     DropOldDisk,
     /// [`Driver::set_password`](crate::Driver::set_password).
     SetPassword,
+    /// [`Driver::set_hostname`](crate::Driver::set_hostname).
+    SetHostname,
 }
 
 /// How many verbs there are.

@@ -204,7 +204,7 @@ impl Driver for Simulated {
             .look(Verb::Console, |state| {
                 let machine = state.get(id)?;
                 if machine.running {
-                    Ok((machine.epoch, machine.hostname.to_string()))
+                    Ok((machine.epoch, machine.guest_hostname().to_owned()))
                 } else {
                     Err(DriverError::Retry(format!("server {id} does not run, so it has no console")))
                 }
@@ -216,7 +216,7 @@ impl Driver for Simulated {
     async fn serial_log(&self, id: ServerId, limit: usize) -> Result<Bytes, DriverError> {
         self.look(Verb::SerialLog, |state| {
             let machine = state.get(id)?;
-            Ok(console::serial_log(&machine.hostname, machine.boots, &machine.said, limit))
+            Ok(console::serial_log(machine.guest_hostname(), machine.boots, &machine.said, limit))
         })
         .await
     }
@@ -318,5 +318,9 @@ impl Driver for Simulated {
 
     async fn set_password(&self, id: ServerId, hash: &Secret) -> Result<PasswordSet, DriverError> {
         self.act(Verb::SetPassword, |state| state.set_password(id, hash)).await
+    }
+
+    async fn set_hostname(&self, id: ServerId, hostname: &str) -> Result<bool, DriverError> {
+        self.act(Verb::SetHostname, |state| state.set_hostname(id, hostname)).await
     }
 }

@@ -43,7 +43,11 @@ pub(super) struct Machine {
     pub epoch: u64,
     pub boots: u32,
     pub reason: Cow<'static, str>,
+    /// What its seed says.
     pub hostname: Box<str>,
+    /// Its seed says it to an instance that had another one.
+    #[serde(default)]
+    pub renamed: bool,
     pub memory_mib: u64,
     pub secrets: bool,
     pub setup: SetupStatus,
@@ -86,6 +90,7 @@ impl Default for Machine {
             boots: 0,
             reason: "never started".into(),
             hostname: Box::default(),
+            renamed: false,
             memory_mib: 0,
             secrets: false,
             setup: SetupStatus::Done,
@@ -195,6 +200,7 @@ impl State {
         let machine = machine.ok_or_else(|| DriverError::Gone(format!("server {} has no disk", spec.id)))?;
         machine.made = true;
         machine.hostname = spec.seed.hostname.as_str().into();
+        machine.renamed = spec.seed.renamed;
         machine.memory_mib = spec.memory_mib;
         machine.secrets = spec.seed.root_password.is_some() || spec.seed.password_change.is_some();
         machine.instance = spec.seed.instance_id.as_str().into();

@@ -3,6 +3,7 @@
 //!
 //! Must not know: how the seed is made.
 
+use crate::qemu::hostname::{self, quoted};
 use crate::spec::{PasswordChange, Seed};
 use serde_json::json;
 
@@ -11,6 +12,9 @@ pub fn cloud_config(seed: &Seed) -> Option<String> {
     let mut commands = Vec::new();
     if seed.fresh_identity {
         commands.push(fresh_identity(&seed.instance_id));
+    }
+    if seed.renamed {
+        commands.push(hostname::at_boot(&seed.hostname));
     }
     if let Some(change) = &seed.password_change {
         commands.push(password_change(change));
@@ -66,11 +70,6 @@ fi
 ! holds || printf '\n%s\n' {confirmation} > /dev/ttyS0
 )"#
     )
-}
-
-/// A word of the shell that means this text, whatever is in it.
-fn quoted(text: &str) -> String {
-    format!("'{}'", text.replace('\'', r"'\''"))
 }
 
 #[cfg(test)]

@@ -144,6 +144,7 @@ pub(super) mod tests {
         Seed {
             instance_id: "i-1".into(),
             hostname: "web1.example.org".into(),
+            renamed: false,
             ssh_keys: vec!["ssh-ed25519 AAAA someone".into()],
             root_password: Some(Secret("s3cret-pässword".into())),
             user_data: user_data.map(<[u8]>::to_vec),
