@@ -10,6 +10,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (2, "snapshots", include_str!("migrations/0002_snapshots.sql")),
     (3, "cloud_at_cost", include_str!("migrations/0003_cloud_at_cost.sql")),
     (4, "consoles", include_str!("migrations/0004_consoles.sql")),
+    (5, "names", include_str!("migrations/0005_names.sql")),
 ];
 
 /// Number of PostgreSQL's advisory lock that one migrating process holds.
