@@ -2,6 +2,7 @@
 //!
 //! Must not know: what is in it.
 
+use crate::api::cloude::wire::kinds;
 use axum::Json;
 use axum::http::HeaderValue;
 use axum::http::header::CONTENT_TYPE;
@@ -43,12 +44,18 @@ impl IntoResponse for Rendered {
 
 /// A failure. `data` is always null; the sentence stands in both places where clients look for it.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(examples(json!({
+    "status": "error",
+    "data": null,
+    "message": "The parameter name is missing.",
+    "error": {"errorMessage": "The parameter name is missing.", "errorDev": "validation"},
+})))]
 pub struct Failed {
     /// Always `error`.
-    #[schema(value_type = String, example = "error")]
+    #[schema(value_type = kinds::Failure)]
     status: &'static str,
     /// Always null.
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = kinds::Nothing)]
     data: Option<()>,
     /// A sentence for a person: what is wrong, and what would be accepted.
     message: String,
@@ -62,11 +69,9 @@ pub struct FailedDetail {
     /// A sentence for a person.
     #[serde(rename = "errorMessage")]
     error_message: String,
-    /// A stable word for programs: `validation`, `not_found`, `unauthenticated`, `forbidden`,
-    /// `insufficient_balance`, `quota`, `conflict`, `exists`, `no_capacity`, `method_not_allowed`,
-    /// `too_large`, `timeout`, `rate_limited`, `unavailable` or `internal`.
+    /// A stable word for programs.
     #[serde(rename = "errorDev")]
-    #[schema(value_type = String)]
+    #[schema(value_type = kinds::FailureWord)]
     error_dev: &'static str,
 }
 

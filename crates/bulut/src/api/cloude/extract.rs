@@ -14,7 +14,7 @@ use axum::http::request::Parts;
 /// The header by which a client names a request that it may repeat.
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
 /// Longest name, bytes.
-const KEY_MAX: usize = 255;
+pub const KEY_MAX: usize = 255;
 
 /// The caller, who bears a valid access token.
 pub struct Signed(pub Caller);

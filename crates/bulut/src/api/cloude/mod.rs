@@ -6,6 +6,7 @@
 mod accounts;
 mod cache;
 mod catalog;
+mod description;
 pub mod envelope;
 pub mod error;
 mod extract;
@@ -29,7 +30,7 @@ use axum::routing::get;
 use bytes::Bytes;
 use cache::ListCache;
 use parameters as p;
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::sync::Arc;
 
 pub use servers::render_server_list;
@@ -55,7 +56,10 @@ impl FromRef<Shared> for Arc<ListCache> {
 
 /// The routes of this dialect, its own description among them.
 pub fn router(app: App) -> Router {
-    let (routes, document) = described();
+    let (routes, mut document) = described();
+    if let Some(url) = &app.config().public_url {
+        document["servers"][0]["url"] = url.as_str().into();
+    }
     let document = Bytes::from(document.to_string());
     let describe = move || async move { ([(CONTENT_TYPE, "application/json")], document) };
     routes
@@ -96,27 +100,22 @@ fn described() -> (Router<Shared>, Value) {
             Call::get("/v1/event/{id}", "Show an event").needs(&[p::EVENT]).answers::<wire::EventView>(),
             operations::get,
         );
-    routes.finish::<envelope::Failed>(json!({
-        "title": "Cloude v1",
-        "version": env!("CARGO_PKG_VERSION"),
-        "description": "Parameters are taken from the path, a form, JSON, multipart/form-data or the query; \
-                        an empty value is the same as none, and unknown parameters are ignored.",
-    }))
+    routes.finish::<envelope::Failed>(&description::about())
 }
 
 fn account_routes(routes: Routes<Shared>) -> Routes<Shared> {
     routes
         .add(
             Call::post("/v1/user/login", "Get a token")
-                .public()
+                .signs_in()
                 .needs(&[p::USERNAME, p::PASSWORD])
                 .answers::<wire::TokensAnswer>(),
             accounts::login,
         )
         .add(
-            // The token may come as Bearer instead, so the document does not call the parameter required.
+            // The token may come as Bearer instead, so the description does not call the parameter required.
             Call::post("/v1/user/refreshtoken", "Trade a refresh token for new tokens")
-                .public()
+                .refreshes()
                 .takes(&[p::REFRESH])
                 .answers::<wire::TokensAnswer>(),
             accounts::refresh,
@@ -134,14 +133,19 @@ fn account_routes(routes: Routes<Shared>) -> Routes<Shared> {
 
 fn server_routes(routes: Routes<Shared>) -> Routes<Shared> {
     let id = &[p::SERVER];
-    let event = |path, summary| Call::post(path, summary).needs(id).answers::<wire::EventStarted>();
+    let event = |path, summary| {
+        Call::post(path, summary).needs(id).answers::<wire::EventStarted>().gives("event_id", p::EVENT)
+    };
     let done = |path, summary| Call::post(path, summary).needs(id);
     routes
         .add(
             Call::post("/v1/server/create", "Create a server")
                 .needs(&[p::SERVER_NAME, p::REGION, p::PACKAGE, p::IMAGE])
                 .takes(&[p::HOSTNAME, p::SSH_KEYS, p::USER_DATA, p::TAGS])
-                .answers::<wire::ServerOrdered>(),
+                .answers::<wire::ServerOrdered>()
+                .gives("event_id", p::EVENT)
+                .gives("id", p::SERVER)
+                .costs(),
             servers::create,
         )
         .add(
@@ -149,7 +153,7 @@ fn server_routes(routes: Routes<Shared>) -> Routes<Shared> {
             servers::list,
         )
         .add(
-            Call::get("/v1/server/{id}", "Show a server").needs(id).answers_array::<wire::ServerView<'_>>(),
+            Call::get("/v1/server/{id}", "Show a server").needs(id).answers_only::<wire::ServerView<'_>>(),
             servers::get,
         )
         .add(Call::delete("/v1/server/{id}/destroy", "Destroy a server").needs(id), servers::destroy)
@@ -174,19 +178,27 @@ fn change_routes(routes: Routes<Shared>) -> Routes<Shared> {
     );
     for path in ["/v1/server/{id}/change_password", "/v1/server/change_password"] {
         let call = Call::post(path, "Give root another password").needs(&server).takes(&[p::NEW_PASSWORD]);
-        routes = routes.add(call.answers::<wire::PasswordChanged>(), servers::change_password);
+        routes = routes.add(
+            call.answers::<wire::PasswordChanged>().gives("event_id", p::EVENT),
+            servers::change_password,
+        );
     }
     for path in ["/v1/server/{id}/restore_from_snapshot", "/v1/server/restore_from_snapshot"] {
         let call = Call::post(path, "Restore a server from a snapshot").needs(&server).needs(&[p::SNAPSHOT]);
-        routes = routes.add(call.answers::<wire::EventStarted>(), servers::restore_from_snapshot);
+        routes = routes.add(
+            call.answers::<wire::EventStarted>().gives("event_id", p::EVENT),
+            servers::restore_from_snapshot,
+        );
     }
     for path in ["/v1/server/{id}/refresh_install", "/v1/server/refresh_install"] {
         let call = Call::post(path, "Install a server anew").needs(&server).needs(&[p::IMAGE]);
-        routes = routes.add(call.answers::<wire::EventStarted>(), servers::refresh_install);
+        routes = routes
+            .add(call.answers::<wire::EventStarted>().gives("event_id", p::EVENT), servers::refresh_install);
     }
     for path in ["/v1/server/{id}/upgrade_package", "/v1/server/upgrade_package"] {
         let call = Call::post(path, "Give a server another package").needs(&server).needs(&[p::PACKAGE]);
-        let call = call.takes(&[p::SIZE_CHANGE]).answers::<wire::EventStarted>();
+        let call =
+            call.takes(&[p::SIZE_CHANGE]).costs().answers::<wire::EventStarted>().gives("event_id", p::EVENT);
         routes = routes.add(call, servers::upgrade_package);
     }
     let order = |path| {
@@ -194,6 +206,9 @@ fn change_routes(routes: Routes<Shared>) -> Routes<Shared> {
             .needs(&[p::SERVER_NAME, p::PACKAGE, p::SNAPSHOT])
             .takes(&[p::HOSTNAME, p::SSH_KEYS, p::USER_DATA, p::TAGS])
             .answers::<wire::ServerOrdered>()
+            .gives("event_id", p::EVENT)
+            .gives("id", p::SERVER)
+            .costs()
     };
     routes
         .add(order("/v1/server/{id}/create_from_snapshot").needs(&server), servers::create_from_snapshot)
@@ -209,13 +224,17 @@ fn snapshot_routes(routes: Routes<Shared>) -> Routes<Shared> {
         .add(
             Call::post("/v1/snapshot/create", "Create a snapshot")
                 .needs(&[p::SERVER, p::SNAPSHOT_NAME])
-                .answers::<wire::SnapshotOrdered>(),
+                .answers::<wire::SnapshotOrdered>()
+                .gives("event_id", p::EVENT)
+                .gives("id", p::SNAPSHOT)
+                .gives("id", p::SNAPSHOT_ID),
             snapshots::create,
         )
         .add(
             Call::delete("/v1/snapshot/destroy", "Destroy a snapshot")
                 .needs(&[p::SNAPSHOT_ID])
-                .answers::<wire::EventStarted>(),
+                .answers::<wire::EventStarted>()
+                .gives("event_id", p::EVENT),
             snapshots::destroy,
         )
 }

@@ -4,6 +4,7 @@
 //! Must not know: where the values come from.
 
 mod invoices;
+pub mod kinds;
 mod ledger;
 mod snapshots;
 mod tags;
@@ -26,7 +27,11 @@ use utoipa::ToSchema;
 
 /// Tokens ("Get a token", "Refresh token").
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(as = Tokens)]
+#[schema(as = Tokens, examples(json!({
+    "token": "eyJ0eXAiOiJKV1QiLCJhbGciOiJIUzI1NiJ9.eyJpZCI6NzksImVtYWlsIjoiYSJ9.1wo85F1bp8rTP1dlQoUsOg",
+    "refreshtoken": "eyJ0eXAiOiJKV1QiLCJhbGciOiJIUzI1NiJ9.eyJpZCI6NzksImVtYWlsIjoiYSJ9.1wo85F1bp8rTP1dlQoUsOg",
+    "refresh": false,
+})))]
 pub struct TokensAnswer {
     /// Access token, for 45 minutes.
     pub token: String,
@@ -38,6 +43,14 @@ pub struct TokensAnswer {
 
 /// The account of the caller.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(examples(json!({
+    "name": "Alice Adams",
+    "email": "alice@example.com",
+    "balance": 6.25,
+    "register_date": "2017-11-13T14:46:40Z",
+    "last_login_date": "2018-01-08T14:39:39Z",
+    "is_verified": false,
+})))]
 pub struct UserInfo {
     /// Given and family name.
     pub name: String,
@@ -47,8 +60,10 @@ pub struct UserInfo {
     #[schema(value_type = f64)]
     pub balance: Amount,
     /// UTC.
+    #[schema(value_type = kinds::Time)]
     pub register_date: String,
     /// UTC; empty if never.
+    #[schema(value_type = kinds::TimeOrEmpty)]
     pub last_login_date: String,
     /// Whether the e-mail address was verified.
     pub is_verified: bool,
@@ -56,6 +71,7 @@ pub struct UserInfo {
 
 /// The balance alone.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(examples(json!({"balance": 6.25})))]
 pub struct UserBalance {
     /// Balance in the installation's currency.
     #[schema(value_type = f64)]
@@ -97,6 +113,7 @@ fn ratio<S: Serializer>(value: i64, unit: i64, serializer: S) -> Result<S::Ok, S
 
 /// The operation that a call began.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(examples(json!({"event_id": 1587})))]
 pub struct EventStarted {
     /// Its id, for `/v1/event/{id}`.
     pub event_id: i64,
@@ -110,6 +127,7 @@ impl From<OperationId> for EventStarted {
 
 /// The operation that makes a server, and the server.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(examples(json!({"event_id": 1587, "id": 1515})))]
 pub struct ServerOrdered {
     /// The operation's id.
     pub event_id: i64,
@@ -126,7 +144,26 @@ impl ServerOrdered {
 
 /// A server ("List all servers").
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(as = Server)]
+#[schema(as = Server, examples(json!({
+    "id": 1515,
+    "name": "ubuntu-16-04-x64",
+    "cpu": 1,
+    "memory": 1,
+    "disk": 40,
+    "bandwidth": 4,
+    "state": "Running",
+    "region": "ist2",
+    "image": "ubuntu-16-04-x64",
+    "package": "eos2",
+    "networks": {
+        "v4": {"ip": "172.17.32.68", "netmask": "255.255.255.192", "gateway": "172.17.32.65"},
+        "v6": "",
+    },
+    "created_at": "2018-01-04T11:14:34Z",
+    "active_events": [1578],
+    "hostname": "ubuntu-16-04-x64",
+    "tags": ["web"],
+})))]
 pub struct ServerView<'a> {
     /// Its id.
     pub id: i64,
@@ -142,6 +179,7 @@ pub struct ServerView<'a> {
     /// Traffic included in a month, TB.
     pub bandwidth: u64,
     /// `Running`, `Stopped` or `Stopping`.
+    #[schema(value_type = kinds::ServerState)]
     pub state: &'static str,
     /// Slug of its region.
     pub region: &'a str,
@@ -152,6 +190,7 @@ pub struct ServerView<'a> {
     /// Its addresses.
     pub networks: Networks,
     /// When it was ordered, UTC.
+    #[schema(value_type = kinds::Time)]
     pub created_at: String,
     /// Ids of the events that are under way.
     pub active_events: &'a [i64],
@@ -177,7 +216,15 @@ pub enum AddressOrEmpty {
     /// The address.
     Address(Address),
     /// Always `""`.
-    Empty(&'static str),
+    Empty(Empty),
+}
+
+/// What stands where there is no address.
+#[derive(Debug, Serialize, ToSchema)]
+pub enum Empty {
+    /// `""`
+    #[serde(rename = "")]
+    Empty,
 }
 
 /// An address and how to reach the world from it.
@@ -193,7 +240,7 @@ pub struct Address {
 
 impl AddressOrEmpty {
     fn or_empty(address: Option<Address>) -> Self {
-        address.map_or(Self::Empty(""), Self::Address)
+        address.map_or(Self::Empty(Empty::Empty), Self::Address)
     }
 
     fn v4(address: Option<&ServerIpv4>) -> Self {
@@ -240,7 +287,16 @@ impl<'a> From<&'a Server> for ServerView<'a> {
 
 /// An image ("List all images").
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(as = Image)]
+#[schema(as = Image, examples(json!({
+    "name": "Ubuntu 16.04",
+    "slug": "ubuntu-16-04-x64",
+    "type": "template",
+    "distribution": "Ubuntu",
+    "regions": ["ist2"],
+    "min_cpu": 1,
+    "min_ram": 0.5,
+    "min_disk_size": null,
+})))]
 pub struct ImageView {
     /// For people.
     pub name: String,
@@ -248,17 +304,20 @@ pub struct ImageView {
     pub slug: String,
     /// `template` or `application`.
     #[serde(rename = "type")]
+    #[schema(value_type = kinds::ImageType)]
     pub kind: &'static str,
     /// `Debian`, `Ubuntu`, …
     pub distribution: String,
     /// Slugs of the regions that offer it.
     pub regions: Vec<String>,
     /// Fewest CPUs it runs with.
+    #[schema(required)]
     pub min_cpu: Option<u32>,
     /// Least memory it runs with, GB.
-    #[schema(value_type = Option<f64>)]
+    #[schema(value_type = Option<f64>, required)]
     pub min_ram: Option<Gigabytes>,
     /// Smallest disk it fits on, GB.
+    #[schema(required)]
     pub min_disk_size: Option<u64>,
 }
 
@@ -279,7 +338,16 @@ impl From<Image> for ImageView {
 
 /// A package ("List all packages").
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(as = Package)]
+#[schema(as = Package, examples(json!({
+    "slug": "eos2",
+    "cpu": 1,
+    "ram": 1,
+    "disk": 40,
+    "bandwidth": 4,
+    "hourly_price": "0.0074",
+    "monthly_price": "5.0000",
+    "regions": ["ist2"],
+})))]
 pub struct PackageView {
     /// What the calls take.
     pub slug: String,
@@ -293,10 +361,10 @@ pub struct PackageView {
     /// Traffic included in a month, TB.
     pub bandwidth: u64,
     /// Price of an hour, four decimals.
-    #[schema(example = "0.0074")]
+    #[schema(value_type = kinds::Price)]
     pub hourly_price: String,
     /// Most that a calendar month costs, four decimals.
-    #[schema(example = "5.0000")]
+    #[schema(value_type = kinds::Price)]
     pub monthly_price: String,
     /// Slugs of the regions that offer it.
     pub regions: Vec<String>,
@@ -319,7 +387,7 @@ impl From<Package> for PackageView {
 
 /// A region ("List all Regions").
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(as = Region)]
+#[schema(as = Region, examples(json!({"slug": "ist2", "name": "İstanbul 2", "country": "TR", "status": true})))]
 pub struct RegionView {
     /// What the calls take.
     pub slug: String,
@@ -339,13 +407,18 @@ impl From<Region> for RegionView {
 
 /// An SSH key ("List all SSH Key").
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(as = SshKey)]
+#[schema(as = SshKey, examples(json!({
+    "name": "laptop",
+    "public_key": "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIL3pfYXD7DgtH40m6h7/HwJnQ1RlHicitQBewMJJrgZ5 alice",
+    "fingerprint": "1a:b7:5d:80:50:3c:c5:74:27:46:51:36:bf:db:6b:1b",
+})))]
 pub struct SshKeyView {
     /// Unique in the account.
     pub name: String,
     /// One line in OpenSSH's form.
     pub public_key: String,
     /// MD5 with colons.
+    #[schema(value_type = kinds::Fingerprint)]
     pub fingerprint: String,
 }
 
@@ -368,22 +441,34 @@ impl Serialize for KeysByName {
 
 /// An event ("List all events", "Get information an event").
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(as = Event)]
+#[schema(as = Event, examples(json!({
+    "id": 1578,
+    "event": "VM.CREATE",
+    "status": 0,
+    "subscription_id": 1515,
+    "created_at": "2018-01-04T11:14:34Z",
+    "completed_at": "",
+})))]
 pub struct EventView {
     /// Its id.
     pub id: i64,
     /// `VM.CREATE`, `VM.START`, …
+    #[schema(value_type = kinds::EventName)]
     pub event: &'static str,
     /// 0 under way, 1 done, -1 failed.
+    #[schema(value_type = kinds::EventStatus)]
     pub status: i64,
     /// The server that it is about.
     pub subscription_id: i64,
     /// When it was asked for, UTC.
+    #[schema(value_type = kinds::Time)]
     pub created_at: String,
     /// When it ended, UTC; empty while it is under way.
+    #[schema(value_type = kinds::TimeOrEmpty)]
     pub completed_at: String,
     /// Of a failed one: why.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, required = false)]
     pub message: Option<String>,
 }
 

@@ -12,6 +12,7 @@ mod form;
 mod json;
 mod layer;
 mod multipart;
+mod param;
 #[cfg(test)]
 mod tests;
 
@@ -23,77 +24,11 @@ use bulut_model::name::excerpt;
 use bulut_model::{Error, Result, Timestamp};
 use bytes::Bytes;
 pub use layer::{Given, Item, Layer};
+pub use param::{Facts, Param, Shape};
 use sha2::{Digest as _, Sha256};
 
-/// What values a parameter takes; for the sentences of refusals and for the description of the API.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Shape {
-    /// One text.
-    Text,
-    /// One integer.
-    Integer,
-    /// Texts: an array, or one text with commas.
-    List,
-    /// Integers: an array, or one text with commas.
-    Integers,
-    /// A point in time.
-    Time,
-}
-
-/// A parameter of a call, as the documents describe it.
-#[derive(Debug, Clone, Copy)]
-pub struct Param {
-    /// Its names: the documented one first, then what clients send in its place.
-    pub names: &'static [&'static str],
-    /// What values it takes.
-    pub shape: Shape,
-    /// What is accepted, to stand behind "send": `the slug of a region as in /v1/region/list`.
-    pub accepted: &'static str,
-}
-
-impl Param {
-    /// One text.
-    pub const fn text(names: &'static [&'static str], accepted: &'static str) -> Self {
-        Self { names, shape: Shape::Text, accepted }
-    }
-
-    /// One integer.
-    pub const fn integer(names: &'static [&'static str], accepted: &'static str) -> Self {
-        Self { names, shape: Shape::Integer, accepted }
-    }
-
-    /// Texts.
-    pub const fn list(names: &'static [&'static str], accepted: &'static str) -> Self {
-        Self { names, shape: Shape::List, accepted }
-    }
-
-    /// Integers.
-    pub const fn integers(names: &'static [&'static str], accepted: &'static str) -> Self {
-        Self { names, shape: Shape::Integers, accepted }
-    }
-
-    /// A point in time.
-    pub const fn time(names: &'static [&'static str], accepted: &'static str) -> Self {
-        Self { names, shape: Shape::Time, accepted }
-    }
-
-    /// The documented name.
-    pub fn name(&self) -> &'static str {
-        self.names.first().copied().unwrap_or_default()
-    }
-
-    fn missing(&self) -> Error {
-        let name = self.name();
-        Error::invalid(name, format!("The parameter {name} is missing: send {}.", self.accepted))
-    }
-
-    fn wrong(&self, name: &str, why: &str) -> Error {
-        Error::invalid(name, format!("The parameter {name} {why}: send {}.", self.accepted))
-    }
-}
-
 /// The last second that the documents' form of a time can write: that of the year 9999.
-const LAST_SECOND: i64 = 253_402_300_799;
+pub const LAST_SECOND: i64 = 253_402_300_799;
 
 /// The parameters of one request.
 #[derive(Debug, Clone, Default)]

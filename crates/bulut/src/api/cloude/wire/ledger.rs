@@ -1,14 +1,22 @@
 //! Transactions: the account's entries of the ledger (the contract settles the fields). Amounts are numbers, as the
 //! balance is in the document.
 
-use super::Amount;
+use super::{Amount, kinds};
 use bulut_model::ledger::Transaction;
 use serde::Serialize;
 use utoipa::ToSchema;
 
 /// A change of the balance.
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(as = Transaction)]
+#[schema(as = Transaction, examples(json!({
+    "id": 4711,
+    "type": "charge",
+    "amount": -0.0074,
+    "balance_after": 6.25,
+    "description": "ubuntu-16-04-x64, one hour",
+    "reference": "server/1515",
+    "created_at": "2018-01-04T12:00:00Z",
+})))]
 pub struct TransactionView {
     /// Its id.
     pub id: i64,
@@ -26,6 +34,7 @@ pub struct TransactionView {
     /// What it is about, for programs.
     pub reference: String,
     /// UTC.
+    #[schema(value_type = kinds::Time)]
     pub created_at: String,
 }
 

@@ -1,7 +1,7 @@
 //! Snapshots, and what calls that use them answer (cloude-api-v1, "List snapshots for a server"; the contract settles
 //! the fields).
 
-use super::{AddressOrEmpty, Gigabytes, Networks};
+use super::{AddressOrEmpty, Gigabytes, Networks, kinds};
 use crate::domain::servers::PasswordOrdered;
 use crate::domain::snapshots::Ordered;
 use bulut_model::snapshot::Snapshot;
@@ -10,7 +10,27 @@ use utoipa::ToSchema;
 
 /// A snapshot: the server as it was when it was taken, and what became of its disk.
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(as = Snapshot)]
+#[schema(as = Snapshot, examples(json!({
+    "id": 7,
+    "name": "before the upgrade",
+    "subscription_id": 1515,
+    "cpu": 1,
+    "memory": 1,
+    "disk": 40,
+    "state": "Running",
+    "region": "ist2",
+    "image": "ubuntu-16-04-x64",
+    "package": "eos2",
+    "networks": {
+        "v4": {"ip": "172.17.32.68", "netmask": "255.255.255.192", "gateway": "172.17.32.65"},
+        "v6": "",
+    },
+    "created_at": "2018-01-04T11:14:34Z",
+    "active_events": [],
+    "size_mb": 1322,
+    "consistency": "filesystem",
+    "progress": 100,
+})))]
 pub struct SnapshotView {
     /// Its id.
     pub id: i64,
@@ -26,6 +46,7 @@ pub struct SnapshotView {
     /// Size of the disk, GB: what a package needs at least to carry it.
     pub disk: u64,
     /// State of that server: `Running`, `Stopped` or `Stopping`.
+    #[schema(value_type = kinds::ServerState)]
     pub state: &'static str,
     /// Slug of its region.
     pub region: String,
@@ -36,6 +57,7 @@ pub struct SnapshotView {
     /// Addresses of that server.
     pub networks: Networks,
     /// When it was asked for, UTC.
+    #[schema(value_type = kinds::Time)]
     pub created_at: String,
     /// Ids of the events that make, use or remove it.
     pub active_events: Vec<i64>,
@@ -43,8 +65,10 @@ pub struct SnapshotView {
     pub size_mb: u64,
     /// `stopped`: the server did not run. `filesystem`: the guest held its file systems still. `crash`: the guest ran
     /// and could not be asked, so its journals have to be replayed. Empty until it is whole.
+    #[schema(value_type = kinds::SnapshotConsistency)]
     pub consistency: &'static str,
     /// How much of it is copied, percent; 100 once it is whole.
+    #[schema(maximum = 100)]
     pub progress: u8,
 }
 
@@ -77,6 +101,7 @@ impl From<Snapshot> for SnapshotView {
 
 /// The operation that takes a snapshot, and the snapshot.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(examples(json!({"event_id": 1587, "id": 7})))]
 pub struct SnapshotOrdered {
     /// The operation's id.
     pub event_id: i64,
@@ -92,6 +117,7 @@ impl From<Ordered> for SnapshotOrdered {
 
 /// The operation that sets a password, and the password.
 #[derive(Serialize, ToSchema)]
+#[schema(examples(json!({"event_id": 1587, "password": "correct horse battery"})))]
 pub struct PasswordChanged {
     /// The operation's id: the password holds when it has succeeded.
     pub event_id: i64,

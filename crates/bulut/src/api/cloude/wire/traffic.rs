@@ -1,20 +1,23 @@
 //! Traffic (cloude-api-v1, "/v1/usage/list").
 
-use super::ratio;
+use super::{kinds, ratio};
 use bulut_model::traffic::Sample;
 use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
 
 /// What a server received and sent.
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(as = Usage)]
+#[schema(as = Usage, examples(json!({
+    "incoming": [[125.0859375, 1515678960]],
+    "outgoing": [[3, 1515678960]],
+})))]
 pub struct UsageView {
     /// What it received: pairs of KiB and the beginning of the minute (or longer step) in seconds since 1970, oldest
     /// first.
-    #[schema(value_type = Vec<Vec<f64>>)]
+    #[schema(value_type = Vec<kinds::UsagePoint>)]
     pub incoming: Vec<(Kibibytes, i64)>,
     /// What it sent, in the same steps.
-    #[schema(value_type = Vec<Vec<f64>>)]
+    #[schema(value_type = Vec<kinds::UsagePoint>)]
     pub outgoing: Vec<(Kibibytes, i64)>,
 }
 
