@@ -9,6 +9,7 @@ use crate::domain::tokens::Keys;
 use crate::faults::Faults;
 use crate::metrics::Metrics;
 use crate::vault::Vault;
+use crate::reconcile::names::Names;
 use bulut_compute::Driver;
 use bulut_model::{Error, NodeId, Result};
 use bulut_store::{Store, migrations};
@@ -36,6 +37,7 @@ struct Inner {
     metrics: Metrics,
     faults: Faults,
     drivers: RwLock<BTreeMap<NodeId, Arc<dyn Driver>>>,
+    names: Names,
     /// Different at each start of a process: the owner's half of an operation's fence.
     process: String,
     work: Notify,
@@ -59,6 +61,7 @@ impl App {
             faults,
             drivers: RwLock::default(),
             process: uuid::Uuid::new_v4().to_string(),
+            names: Names::default(),
             work: Notify::new(),
             hashing: Semaphore::new(HASHES_AT_ONCE),
         }))
@@ -163,6 +166,16 @@ impl App {
     /// Counters.
     pub fn metrics(&self) -> &Metrics {
         &self.0.metrics
+    /// How often who may ask.
+    pub fn limits(&self) -> &Limits {
+        &self.0.limits
+    }
+
+    /// Names that are served.
+    pub fn names(&self) -> &Names {
+        &self.0.names
+    }
+
     }
 
     /// Faults that a test has asked for.

@@ -1,7 +1,7 @@
 //! Names: what servers' addresses lead back to, the serials of zones, and what an external server of names was told.
 
-use crate::addresses;
 use crate::session::{Failure, Row, Session};
+use crate::{addresses, settings};
 use bulut_model::{Result, ServerId, Timestamp};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -123,10 +123,18 @@ pub struct ZoneState {
     pub changed_at: Timestamp,
 }
 
-/// The zones as they were last served. Their rows are locked in a transaction, so that replicas agree.
+/// The zones as they were last served. In a transaction nobody else sets them until it ends, and what is read after
+/// this is as new as what anybody has set.
+pub async fn lock_zones(s: &impl Session) -> Result<Vec<ZoneState>> {
+    // A row that is always there to be locked, also before there are zones.
+    settings::ensure(s, "dns_zones", "locked by whoever sets serials").await?;
+    s.one("SELECT value FROM setting WHERE name = 'dns_zones' {lock}", vec![]).await?;
+    zones(s).await
+}
+
+/// The zones as they were last served.
 pub async fn zones(s: &impl Session) -> Result<Vec<ZoneState>> {
-    let rows =
-        s.all("SELECT name, digest, serial, changed_at FROM dns_zone ORDER BY name {lock}", vec![]).await?;
+    let rows = s.all("SELECT name, digest, serial, changed_at FROM dns_zone ORDER BY name", vec![]).await?;
     let state = |row: &Row| -> Result<ZoneState, Failure> {
         Ok(ZoneState {
             name: row.text("name")?,
@@ -182,11 +190,20 @@ fn published_row(row: &Row) -> Result<Published, Failure> {
     })
 }
 
-/// All that the external server was told.
+const PUBLISHED: &str = "SELECT owner, kind, value, agreed, failures, last_error FROM dns_published";
+
+/// All that the external server was told, or is to be told.
 pub async fn published(s: &impl Session) -> Result<Vec<Published>> {
+    let sql = format!("{PUBLISHED} ORDER BY owner, kind");
+    Ok(s.all(&sql, vec![]).await?.iter().map(published_row).collect::<Result<_, _>>()?)
+}
+
+/// What the external server has not agreed to and is to be told now, the longest waiting first; at most `limit`.
+pub async fn due(s: &impl Session, now: Timestamp, limit: i64) -> Result<Vec<Published>> {
     let sql =
-        "SELECT owner, kind, value, agreed, failures, last_error FROM dns_published ORDER BY owner, kind";
-    Ok(s.all(sql, vec![]).await?.iter().map(published_row).collect::<Result<_, _>>()?)
+        format!("{PUBLISHED} WHERE agreed = 0 AND retry_at <= $1 ORDER BY retry_at, owner, kind LIMIT $2");
+    let rows = s.all(&sql, vec![now.0.into(), limit.into()]).await?;
+    Ok(rows.iter().map(published_row).collect::<Result<_, _>>()?)
 }
 
 /// Remembers what the external server is about to be told; from now on it is told until it agrees.
@@ -198,44 +215,50 @@ pub async fn intend(
     now: Timestamp,
 ) -> Result<()> {
     s.execute(
-        "INSERT INTO dns_published (owner, kind, value, agreed, failures, changed_at) \
-         VALUES ($1, $2, $3, 0, 0, $4) ON CONFLICT (owner, kind) \
-         DO UPDATE SET value = excluded.value, agreed = 0, failures = 0, changed_at = excluded.changed_at",
+        "INSERT INTO dns_published (owner, kind, value, agreed, failures, retry_at, changed_at) \
+         VALUES ($1, $2, $3, 0, 0, $4, $4) ON CONFLICT (owner, kind) DO UPDATE SET value = excluded.value, \
+         agreed = 0, failures = 0, retry_at = excluded.retry_at, changed_at = excluded.changed_at",
         vec![owner.into(), kind.into(), value.into(), now.0.into()],
     )
     .await?;
     Ok(())
 }
 
+/// The external server is another one, or may have forgotten: it is told everything again.
+pub async fn intend_all(s: &impl Session, now: Timestamp) -> Result<u64> {
+    let sql = "UPDATE dns_published SET agreed = 0, failures = 0, retry_at = $1";
+    Ok(s.execute(sql, vec![now.0.into()]).await?)
+}
+
 /// The external server has confirmed `told`. Nothing happens if something else is intended by now. What is gone is
 /// forgotten.
 pub async fn agree(s: &impl Session, told: &Published) -> Result<()> {
-    let key = vec![told.owner.clone().into(), told.kind.clone().into()];
-    match &told.value {
+    let mut values = vec![told.owner.clone().into(), told.kind.clone().into()];
+    let sql = match &told.value {
         Some(value) => {
-            let mut values = key;
             values.push(value.clone().into());
-            s.execute(
-                "UPDATE dns_published SET agreed = 1, failures = 0, last_error = NULL \
-                 WHERE owner = $1 AND kind = $2 AND value = $3",
-                values,
-            )
-            .await?
+            "UPDATE dns_published SET agreed = 1, failures = 0, last_error = NULL \
+             WHERE owner = $1 AND kind = $2 AND value = $3"
         }
-        None => {
-            s.execute("DELETE FROM dns_published WHERE owner = $1 AND kind = $2 AND value IS NULL", key)
-                .await?
-        }
+        None => "DELETE FROM dns_published WHERE owner = $1 AND kind = $2 AND value IS NULL",
     };
+    s.execute(sql, values).await?;
     Ok(())
 }
 
-/// The external server could not be told, or refused.
-pub async fn disagree(s: &impl Session, told: &Published, why: &str) -> Result<()> {
+/// The external server refuses `told`; it is told again at `retry_at`.
+pub async fn disagree(s: &impl Session, told: &Published, why: &str, retry_at: Timestamp) -> Result<()> {
     s.execute(
-        "UPDATE dns_published SET failures = failures + 1, last_error = $3 WHERE owner = $1 AND kind = $2",
-        vec![told.owner.clone().into(), told.kind.clone().into(), why.into()],
+        "UPDATE dns_published SET failures = failures + 1, last_error = $3, retry_at = $4 \
+         WHERE owner = $1 AND kind = $2 AND agreed = 0",
+        vec![told.owner.clone().into(), told.kind.clone().into(), why.into(), retry_at.0.into()],
     )
     .await?;
+    Ok(())
+}
+
+/// The external server could be told nothing at all.
+pub async fn note_failure(s: &impl Session, why: &str) -> Result<()> {
+    s.execute("UPDATE dns_published SET last_error = $1 WHERE agreed = 0", vec![why.into()]).await?;
     Ok(())
 }

@@ -10,6 +10,7 @@ use crate::config::Config;
 use crate::domain::{catalog, nodes};
 use crate::faults::Faults;
 use crate::{api, engines, operations, reconcile};
+use bulut_dns::{Bound, Limits};
 use bulut_store::migrations;
 use std::fs::File;
 use std::net::SocketAddr;
@@ -49,8 +50,10 @@ pub async fn run(config: Config) -> Result<()> {
         Failure::broken(format!("cannot listen on {listen}: {why}"))
             .hint("choose another address with --listen or BULUT_LISTEN, or stop what listens there")
     })?;
+    let names = bind_names(&app).await?;
     start(&app).await.map_err(|error| broken(&error))?;
     let stop = CancellationToken::new();
+    let names = tokio::spawn(serve_names(app.clone(), names, stop.clone()));
     tokio::spawn(stop_on_signal(stop.clone()));
     let engine = tokio::spawn(operations::engine::run(app.clone(), stop.clone()));
     let reconcilers = tokio::spawn(reconcile::run(app.clone(), stop.clone()));
@@ -71,8 +74,8 @@ pub async fn run(config: Config) -> Result<()> {
         () = patience => Ok(()),
     };
     stop.cancel();
-    let (engine, reconcilers) = tokio::join!(engine, reconcilers);
-    for ended in [engine, reconcilers] {
+    let (engine, reconcilers, names) = tokio::join!(engine, reconcilers, names);
+    for ended in [engine, reconcilers, names] {
         if let Err(why) = ended {
             tracing::error!(%why, "a part of the process did not end in order");
         }
@@ -81,6 +84,33 @@ pub async fn run(config: Config) -> Result<()> {
     tracing::info!("stopped; guests keep running");
     served.map_err(|why| Failure::broken(format!("serving ended: {why}")))
 }
+/// Takes the addresses where names are to be served.
+async fn bind_names(app: &App) -> Result<Vec<Bound>> {
+    let mut bound = Vec::new();
+    for address in &app.config().dns.listen {
+        bound.push(Bound::new(*address).await.map_err(|why| {
+            Failure::broken(format!("cannot serve names on {address}: {why}"))
+                .hint("choose another address with BULUT_DNS_LISTEN, or stop what listens there")
+        })?);
+    }
+    Ok(bound)
+}
+
+/// Serves names until `stop`, from the first request on what the database says.
+async fn serve_names(app: App, bound: Vec<Bound>, stop: CancellationToken) {
+    if bound.is_empty() {
+        return;
+    }
+    if let Err(error) = reconcile::names::refresh(&app).await {
+        tracing::warn!(%error, "names cannot be read yet; they are refused until they can");
+    }
+    for bound in &bound {
+        tracing::info!(address = bound.address().ok().map(tracing::field::display), "serving names");
+    }
+    let limits = Limits { transfers: app.config().dns.transfers.clone(), ..Limits::default() };
+    bulut_dns::serve(app.names().served(), bound, limits, stop).await;
+}
+
 
 /// Brings the database up to date and this host into the cloud.
 async fn start(app: &App) -> anyhow::Result<()> {

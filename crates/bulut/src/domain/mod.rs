@@ -29,3 +29,4 @@ pub mod ssh_keys;
 pub mod tags;
 pub mod tokens;
 pub mod traffic;
+pub mod zones;

@@ -9,13 +9,13 @@ use crate::domain::access::Caller;
 use crate::domain::changes::{Begun, Change};
 use crate::domain::plans::Plan;
 use crate::domain::servers::find_ready;
+use crate::domain::zones;
 use bulut_model::name::check_fully_qualified;
 use bulut_model::operation::OperationKind;
 use bulut_model::server::Server;
 use bulut_model::{Error, OperationId, Result, ServerId};
 use bulut_store::operations::{self, Subject};
 use bulut_store::{Tx, names};
-use std::net::IpAddr;
 
 /// What addresses of servers lead to where the provider has no zone for their names, and nobody has set one: nothing.
 /// Clients that know no empty name are shown this.
@@ -44,7 +44,7 @@ pub async fn set_reverse(app: &App, caller: &Caller, id: ServerId, hostname: &st
 
 /// Takes a name below the provider's zone for the server; names elsewhere are not ours to give.
 async fn claim(app: &App, tx: &Tx, id: ServerId, hostname: &str) -> Result<()> {
-    let Some(zone) = zone(app) else { return Ok(()) };
+    let Some(zone) = app.config().dns.zone() else { return Ok(()) };
     let wanted = hostname.to_ascii_lowercase();
     if !is_below(&wanted, &zone) && wanted != zone {
         return Ok(());
@@ -65,32 +65,16 @@ fn is_reserved(app: &App, name: &str, zone: &str) -> bool {
         .strip_suffix(zone)
         .and_then(|label| label.strip_suffix('.')?.strip_prefix("server-"))
         .is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()));
-    default || nameservers(app).iter().any(|(server, _)| server == name)
+    default || app.config().dns.nameservers().iter().any(|(server, _)| server == name)
 }
 
 fn is_below(name: &str, zone: &str) -> bool {
     name.strip_suffix(zone).is_some_and(|rest| rest.ends_with('.'))
 }
 
-/// The provider's zone for the names of servers, in small letters and without a dot at its end.
-pub fn zone(app: &App) -> Option<String> {
-    let zone = app.config().dns_zone.as_ref()?.trim_end_matches('.').to_ascii_lowercase();
-    (!zone.is_empty()).then_some(zone)
-}
-
-/// The servers of names, as the settings name them, each with the addresses that the settings give it.
-pub fn nameservers(app: &App) -> Vec<(String, Vec<IpAddr>)> {
-    let read = |entry: &String| {
-        let (name, addresses) = entry.split_once('=').unwrap_or((entry, ""));
-        let addresses = addresses.split('+').filter_map(|address| address.trim().parse().ok()).collect();
-        (name.trim().trim_end_matches('.').to_ascii_lowercase(), addresses)
-    };
-    app.config().dns_nameservers.iter().map(read).filter(|(name, _)| !name.is_empty()).collect()
-}
-
 /// What a server is called where its owner has said nothing; none without a zone of the provider.
 pub fn default_name(app: &App, server: ServerId) -> Option<String> {
-    zone(app).map(|zone| format!("server-{server}.{zone}"))
+    app.config().dns.zone().map(|zone| zones::default_name(&zone, server))
 }
 
 /// What the server's addresses lead to, and what they would lead to if its owner had said nothing.

@@ -381,6 +381,8 @@ impl Walk<'_> {
             return Err(Halt::Lost);
         }
         tx.commit().await?;
+        // A server may have come or gone, and its names with it.
+        self.app.names().wake();
         let took = now.since(operation.created_at);
         self.app.metrics().operation(operation.kind.as_str(), outcome, took);
         tracing::info!(outcome, took_ms = took.as_millis(), message, "operation ended");
@@ -401,6 +403,7 @@ fn sentence(step: &str, public: &str) -> String {
         "stage_disk" => "The new disk could not be made",
         "swap_disk" => "The new disk could not be put in its place",
         "set_password" => "The password could not be changed",
+        "set_hostname" => "The host name could not be changed",
         "take_snapshot" => "The snapshot could not be taken",
         _ => "The operation failed",
     };

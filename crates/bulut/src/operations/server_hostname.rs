@@ -7,6 +7,7 @@
 
 use super::machine;
 use super::step::{BoxFuture, Context, Definition, OnFailure, Step, StepError};
+use crate::reconcile::names as served;
 use bulut_compute::SetupStatus;
 use bulut_model::Error;
 use bulut_model::server::Power;
@@ -73,7 +74,8 @@ fn publish_names(ctx: &Context) -> BoxFuture<'_, Result<(), StepError>> {
         names::set_reverse(&tx, id, &wanted(ctx)?).await?;
         names::settle_claims(&tx, id).await?;
         tx.commit().await?;
-        Ok(())
+        // Whoever sees the end of this operation and asks for the name gets the new one.
+        Ok(served::refresh(&ctx.app).await?)
     })
 }
 

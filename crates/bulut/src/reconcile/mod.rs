@@ -2,6 +2,7 @@
 //! Signals only wake them.
 
 pub mod machines;
+pub mod names;
 pub mod seeds;
 pub mod snapshots;
 pub mod sweep;
@@ -22,6 +23,7 @@ const SWEEP_EVERY: Duration = Duration::from_secs(600);
 pub async fn run(app: App, stop: CancellationToken) {
     tokio::join!(
         machines::watch(app.clone(), stop.clone()),
+        names::follow(app.clone(), stop.clone()),
         every(EVERY, stop.clone(), || seeds::forget(&app)),
         every(SNAPSHOTS_EVERY, stop.clone(), || snapshots::look(&app)),
         every(SWEEP_EVERY, stop.clone(), || sweep::all(&app)),

@@ -30,6 +30,7 @@ CREATE TABLE dns_published (
     value TEXT,
     agreed BIGINT NOT NULL,
     failures BIGINT NOT NULL,
+    retry_at BIGINT NOT NULL,
     last_error TEXT,
     changed_at BIGINT NOT NULL,
     PRIMARY KEY (owner, kind)
