@@ -5,6 +5,7 @@
 
 pub mod account;
 pub mod address;
+pub mod address_pool;
 pub mod api_key;
 pub mod catalog;
 pub mod error;
@@ -23,6 +24,7 @@ pub mod ssh_key;
 pub mod tag;
 pub mod timestamp;
 pub mod traffic;
+pub mod traffic_month;
 
 pub use error::{Error, Result};
 pub use id::{
