@@ -33,6 +33,9 @@ pub struct Create {
     /// Image (bulut image list); may be left out when there is only one
     #[arg(long)]
     image: Option<String>,
+    /// Start from this snapshot (bulut snapshot list) instead of an image
+    #[arg(long, value_name = "ID", conflicts_with_all = ["image", "region"])]
+    snapshot: Option<u64>,
     /// Host name; made from the name if absent
     #[arg(long)]
     hostname: Option<String>,
@@ -57,7 +60,8 @@ pub struct Create {
 pub async fn run(context: &Context, cloud: &Cloud, order: Create) -> Result<()> {
     let limit = wait::Deadline::after(Duration::from_secs(order.timeout));
     let form = form(context, cloud, &order).await?;
-    let created: Created = parse(cloud.change(Method::POST, "/v1/server/create", &form).await?)?;
+    let path = if order.snapshot.is_some() { "/v1/server/create_from_snapshot" } else { "/v1/server/create" };
+    let created: Created = parse(cloud.change(Method::POST, path, &form).await?)?;
     context
         .output
         .note(&format!("Server {} ({}) is ordered: event {}.", created.id, order.name, created.event_id));
@@ -101,6 +105,36 @@ async fn wait_for(
 async fn form(context: &Context, cloud: &Cloud, order: &Create) -> Result<Vec<(&'static str, String)>> {
     // What is wrong here on this machine is told before anything is asked or added there.
     let user_data = order.user_data.as_deref().map(user_data).transpose()?;
+    let mut form = vec![("name", order.name.clone())];
+    form.extend(match order.snapshot {
+        Some(snapshot) => of_snapshot(cloud, order, snapshot).await?,
+        None => of_image(cloud, order).await?,
+    });
+    form.extend(order.hostname.clone().map(|hostname| ("hostname", hostname)));
+    if !order.ssh_keys.is_empty() {
+        let mut known = key::known(cloud).await?;
+        for given in &order.ssh_keys {
+            form.push(("ssh_keys[]", key::resolve(context, cloud, &mut known, given).await?));
+        }
+    }
+    form.extend(user_data.map(|data| ("user_data", data)));
+    form.extend(order.tags.iter().map(|tag| ("tags[]", tag.clone())));
+    Ok(form)
+}
+
+/// A snapshot stays in its region and brings its image along.
+async fn of_snapshot(cloud: &Cloud, order: &Create, snapshot: u64) -> Result<Vec<(&'static str, String)>> {
+    let package = match &order.package {
+        Some(package) => package.clone(),
+        None => {
+            let packages: Vec<Package> = cloud.read("/v1/package/list").await?;
+            only("package", packages.into_iter().map(|p| (p.slug.clone(), p.slug)).collect())?
+        }
+    };
+    Ok(vec![("package", package), ("snapshot_id", snapshot.to_string())])
+}
+
+async fn of_image(cloud: &Cloud, order: &Create) -> Result<Vec<(&'static str, String)>> {
     let region = match &order.region {
         Some(region) => region.clone(),
         None => {
@@ -116,18 +150,7 @@ async fn form(context: &Context, cloud: &Cloud, order: &Create) -> Result<Vec<(&
         Some(image) => image.clone(),
         None => only_image(cloud.read("/v1/image/list").await?, &region)?,
     };
-    let mut form =
-        vec![("name", order.name.clone()), ("region", region), ("package", package), ("image", image)];
-    form.extend(order.hostname.clone().map(|hostname| ("hostname", hostname)));
-    if !order.ssh_keys.is_empty() {
-        let mut known = key::known(cloud).await?;
-        for given in &order.ssh_keys {
-            form.push(("ssh_keys[]", key::resolve(context, cloud, &mut known, given).await?));
-        }
-    }
-    form.extend(user_data.map(|data| ("user_data", data)));
-    form.extend(order.tags.iter().map(|tag| ("tags[]", tag.clone())));
-    Ok(form)
+    Ok(vec![("region", region), ("package", package), ("image", image)])
 }
 
 fn only_package(packages: Vec<Package>, region: &str) -> Result<String> {
