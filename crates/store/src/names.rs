@@ -37,7 +37,7 @@ pub async fn revision(s: &impl Session) -> Result<Revision> {
         .one(
             "SELECT COUNT(*) AS servers, CAST(COALESCE(SUM(id), 0) AS BIGINT) AS ids, \
              CAST(COALESCE(SUM(name_revision), 0) AS BIGINT) AS changes, \
-             (SELECT COUNT(*) FROM address_pool) AS pools FROM server WHERE phase <> 'destroyed'",
+             (SELECT COUNT(*) + 1000000 * COALESCE(MAX(id), 0) FROM address_pool) AS pools FROM server WHERE phase <> 'destroyed'",
             vec![],
         )
         .await?;
@@ -62,13 +62,17 @@ pub async fn set_reverse(s: &impl Session, server: ServerId, hostname: &str) -> 
 
 /// Takes a name of the provider's own zone for a server, in small letters. `false`: another server has it.
 pub async fn claim(s: &impl Session, name: &str, server: ServerId) -> Result<bool> {
-    let values = || vec![name.into(), server.0.into()];
     let sql = "INSERT INTO dns_claim (name, server_id) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING";
-    if s.execute(sql, values()).await? > 0 {
+    if s.execute(sql, vec![name.into(), server.0.into()]).await? > 0 {
         return Ok(true);
     }
+    is_claimed(s, name, server).await
+}
+
+/// Whether the server has, or is about to have, this name of the provider's own zone, in small letters.
+pub async fn is_claimed(s: &impl Session, name: &str, server: ServerId) -> Result<bool> {
     let sql = "SELECT name FROM dns_claim WHERE name = $1 AND server_id = $2";
-    Ok(s.one(sql, values()).await?.is_some())
+    Ok(s.one(sql, vec![name.into(), server.0.into()]).await?.is_some())
 }
 
 /// Gives back the names that a server took and is not called by: all but the one that it has.

@@ -19,6 +19,7 @@ mod listening;
 mod machine_usage;
 mod migrations;
 mod nodes;
+mod names;
 mod operations;
 mod orders;
 mod pools;
