@@ -14,6 +14,7 @@ use crate::DriverError;
 use bulut_model::snapshot::Consistency;
 use serde_json::{Value, json};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -67,7 +68,7 @@ impl Machine {
         cut: &CancellationToken,
     ) -> Result<Consistency, DriverError> {
         self.sweep().await?;
-        let copied = match self.begin_backup(target).await {
+        let copied = match self.begin_backup(target, cut).await {
             Ok(consistency) => self.follow(progress, cut).await.map(|()| consistency),
             Err(error) => Err(error),
         };
@@ -82,14 +83,18 @@ impl Machine {
     }
 
     /// Begins the job, with the guest held still if its agent will.
-    async fn begin_backup(&mut self, target: &Path) -> Result<Consistency, DriverError> {
+    async fn begin_backup(
+        &mut self,
+        target: &Path,
+        cut: &CancellationToken,
+    ) -> Result<Consistency, DriverError> {
         let node = json!({
             "driver": "qcow2", "node-name": TARGET, "discard": "unmap",
             "file": { "driver": "file", "filename": target.to_string_lossy() },
         });
         self.monitor("blockdev-add", node).await?;
-        let agent = std::sync::Arc::clone(&self.agent);
-        let _one_at_a_time = agent.lock().await;
+        let agent = Arc::clone(&self.agent);
+        let _one_at_a_time = self.meanwhile(cut, async { Ok(agent.lock().await) }).await?;
         let begun = Instant::now();
         let mut frozen = self.freeze().await;
         let job = json!({ "actions": [{ "type": "blockdev-backup", "data": {
@@ -252,9 +257,11 @@ impl Machine {
         if self.running.is_none() {
             return;
         }
-        if self.state.frozen {
-            let agent = std::sync::Arc::clone(&self.agent);
-            let _one_at_a_time = agent.lock().await;
+        let agent = Arc::clone(&self.agent);
+        // A conversation that is under way is not waited for: the next tidying is near.
+        if self.state.frozen
+            && let Ok(_one_at_a_time) = agent.try_lock()
+        {
             tracing::warn!(server.id = self.id.0, "the guest may be held still; it is let go");
             self.thaw(Duration::ZERO).await;
             self.thaws_left = self.thaws_left.saturating_sub(1);

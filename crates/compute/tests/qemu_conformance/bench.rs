@@ -1,16 +1,7 @@
-//! The conformance suite over QEMU, with real guests of the tiny image by direct kernel boot.
-//!
-//! `BULUT_TEST_IMAGES` names the directory with the built images (`tiny/`). With user networking it touches nothing
-//! of the host's network; routed networking runs in a network namespace of its own and needs root.
-
-#![expect(
-    clippy::unwrap_used,
-    clippy::disallowed_macros,
-    reason = "a test stops where its ground gives way, and prints for whoever reads its output"
-)]
+//! The bench: a state directory with the tiny image, the driver that is open on it, and ways behind its back.
 
 use async_trait::async_trait;
-use bulut_compute::conformance::{Law, Meanwhile, Subject, WARM, check_cold, check_some, check_warm};
+use bulut_compute::conformance::{Meanwhile, Subject};
 use bulut_compute::qemu::{QemuConfig, QemuDriver, RoutedConfig};
 use bulut_compute::{
     Boot, Driver, DriverError, Image, Ipv4, Ipv6, MachineSpec, Networking, Nic, Secret, Seed,
@@ -30,7 +21,7 @@ const MARK_AT: usize = 1_053_294_592;
 /// The room of a mark.
 const MARK_BYTES: usize = 512;
 
-struct Bench {
+pub struct Bench {
     networking: Networking,
     image: Image,
     public_key: String,
@@ -39,7 +30,7 @@ struct Bench {
     directory: tempfile::TempDir,
 }
 
-fn output(program: &str, arguments: &[&str]) -> String {
+pub fn output(program: &str, arguments: &[&str]) -> String {
     let output =
         Command::new(program).args(arguments).output().unwrap_or_else(|error| panic!("{program}: {error}"));
     assert!(output.status.success(), "{program} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
@@ -76,8 +67,29 @@ fn image(state: &Path) -> Image {
     }
 }
 
+/// The driver's settings on a bench, with user networking.
+pub fn config(directory: &Path) -> QemuConfig {
+    let mut config = QemuConfig::new(directory.join("s"), directory.join("r"));
+    config.networking = Some(Networking::User);
+    config.qemu_img = directory.join("qemu-img");
+    config
+}
+
+/// Makes a `qemu-img` that stops in the middle of every copy as long as there is a file `stall` beside it.
+fn stallable(directory: &Path) {
+    let (script, real) = (directory.join("qemu-img"), output("sh", &["-c", "command -v qemu-img"]));
+    let stall = directory.join("stall");
+    let text = format!(
+        "#!/bin/sh\nif [ \"$1\" = convert ] && [ -e {} ]; then printf '    (7.00/100%%)\\r'; exec sleep 600; fi\n\
+         exec {real} \"$@\"\n",
+        stall.display()
+    );
+    std::fs::write(&script, text).unwrap();
+    std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+}
+
 impl Bench {
-    async fn new(networking: Networking) -> Self {
+    pub async fn new(networking: Networking) -> Self {
         let _ = tracing_subscriber::fmt().with_env_filter("info").with_test_writer().try_init();
         // Short, for the sockets' sake.
         let directory = tempfile::Builder::new().prefix("bc").tempdir_in("/var/tmp").unwrap();
@@ -87,24 +99,25 @@ impl Bench {
         std::fs::set_permissions(directory.path(), std::os::unix::fs::PermissionsExt::from_mode(0o711))
             .unwrap();
         let image = image(&directory.path().join("s"));
+        stallable(directory.path());
         let bench = Self { networking, image, public_key, driver: Mutex::new(None), directory };
         bench.open().await.unwrap();
         bench
     }
 
-    fn path(&self, relative: &str) -> PathBuf {
+    pub fn path(&self, relative: &str) -> PathBuf {
         self.directory.path().join(relative)
     }
 
     fn config(&self) -> QemuConfig {
-        let mut config = QemuConfig::new(self.path("s"), self.path("r"));
+        let mut config = config(self.directory.path());
         config.networking = Some(self.networking);
         config.routed = RoutedConfig { nat_sources: vec![(Ipv4Addr::new(10, 77, 0, 0).into(), 24)] };
         config
     }
 
     /// Opens a driver; the tasks of the last one may take a moment to let go.
-    async fn open(&self) -> Result<(), DriverError> {
+    pub async fn open(&self) -> Result<(), DriverError> {
         let until = Instant::now() + Duration::from_secs(20);
         loop {
             match QemuDriver::open(self.config()).await {
@@ -119,16 +132,21 @@ impl Bench {
         }
     }
 
-    fn qemu(&self) -> Arc<QemuDriver> {
+    /// Lets the open driver go.
+    pub fn close(&self) {
+        drop(self.driver.lock().unwrap().take());
+    }
+
+    pub fn qemu(&self) -> Arc<QemuDriver> {
         self.driver.lock().unwrap().clone().expect("a driver is open")
     }
 
-    fn disk(&self, id: ServerId) -> PathBuf {
+    pub fn disk(&self, id: ServerId) -> PathBuf {
         self.path("s/machines").join(id.to_string()).join("disk.qcow2")
     }
 
     /// Process ids whose command line speaks of this machine's own directory.
-    fn processes(&self, id: ServerId) -> Vec<i32> {
+    pub fn processes(&self, id: ServerId) -> Vec<i32> {
         let needle = format!("{}/", self.path("r").join(id.to_string()).display());
         let mut found = Vec::new();
         for entry in std::fs::read_dir("/proc").unwrap().flatten() {
@@ -141,7 +159,7 @@ impl Bench {
         found
     }
 
-    fn kill_processes(&self, id: ServerId) {
+    pub fn kill_processes(&self, id: ServerId) {
         for pid in self.processes(id) {
             let _ =
                 nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
@@ -149,7 +167,7 @@ impl Bench {
     }
 
     /// What the guest says over ssh to `command`.
-    async fn ask(&self, id: ServerId, command: &str) -> Option<String> {
+    pub async fn ask(&self, id: ServerId, command: &str) -> Option<String> {
         let ssh = self.qemu().ensure_machine(&self.spec(id)).await.ok()?.ssh;
         self.ask_at(ssh, command).await
     }
@@ -166,7 +184,7 @@ impl Bench {
         client
     }
 
-    async fn ask_at(&self, ssh: SocketAddr, command: &str) -> Option<String> {
+    pub async fn ask_at(&self, ssh: SocketAddr, command: &str) -> Option<String> {
         let mut client = self.ssh(ssh);
         client
             .args(["-o", "BatchMode=yes", "-o", "IdentitiesOnly=yes", "-i"])
@@ -223,6 +241,7 @@ impl Subject for Bench {
             seed: Seed {
                 instance_id: format!("i-{id}"),
                 hostname: format!("law{id}"),
+                renamed: false,
                 ssh_keys: vec![self.public_key.clone()],
                 root_password: Some(Secret("quite-secret-42".into())),
                 user_data: None,
@@ -234,7 +253,7 @@ impl Subject for Bench {
     }
 
     async fn reopen(&self, meanwhile: Meanwhile) -> Result<(), DriverError> {
-        drop(self.driver.lock().unwrap().take());
+        self.close();
         if let Meanwhile::Kill(id) = meanwhile {
             self.kill_processes(id);
             let until = Instant::now() + Duration::from_secs(20);
@@ -341,64 +360,5 @@ impl Subject for Bench {
 
     fn patience(&self) -> Duration {
         PATIENCE
-    }
-}
-
-#[tokio::test]
-async fn the_cold_laws_hold() {
-    let bench = Bench::new(Networking::User).await;
-    check_cold(&bench, ServerId(2)).await.unwrap();
-}
-
-#[tokio::test]
-async fn the_warm_laws_hold_with_user_networking() {
-    let bench = Bench::new(Networking::User).await;
-    check_warm(&bench, ServerId(2)).await.unwrap();
-}
-
-/// With routed networking: one boot, since what differs is only the way to the guest.
-#[test]
-fn the_laws_hold_with_routed_networking() {
-    if !nix::unistd::geteuid().is_root() {
-        println!("skipped: routed networking needs root");
-        return;
-    }
-    let body = async {
-        let bench = Bench::new(Networking::Routed).await;
-        let id = ServerId(2);
-        let named = |names: &[&str]| -> Vec<Law> {
-            let laws: Vec<Law> = WARM.iter().filter(|it| names.contains(&it.name)).copied().collect();
-            assert_eq!(laws.len(), names.len(), "a law was renamed");
-            laws
-        };
-        let while_up = [
-            "a_started_guest_boots",
-            "counters_only_grow_within_an_epoch",
-            "a_reopened_driver_leaves_the_guest_alone",
-        ];
-        check_some(&bench, &named(&while_up), id).await.unwrap();
-        let usage = bench.driver().usage(id).await.unwrap();
-        assert!(usage.received_bytes > 1000 && usage.sent_bytes > 1000, "{usage:?}");
-        assert_eq!(usage.forged_frames, 0, "an honest guest is said to forge");
-        let pings = "ping -c 1 -W 5 10.77.0.1 >/dev/null && ping -6 -c 1 -W 5 fe80::1%eth0 >/dev/null && echo reached";
-        assert_eq!(
-            bench.ask(id, pings).await.as_deref(),
-            Some("reached"),
-            "the guest does not reach its gateways"
-        );
-        let by_ipv6 = SocketAddr::new(Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, 2).into(), 22);
-        let name = bench.ask_at(by_ipv6, "hostname").await;
-        assert_eq!(name.as_deref(), Some("law2"), "the host does not reach the guest over IPv6");
-        let at_the_end =
-            ["a_graceful_stop_lets_the_guest_shut_down", "nothing_is_left_of_a_machine_that_lived"];
-        check_some(&bench, &named(&at_the_end), id).await.unwrap();
-    };
-    let thread = std::thread::spawn(|| {
-        nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
-        output("ip", &["link", "set", "lo", "up"]);
-        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(body);
-    });
-    if let Err(panic) = thread.join() {
-        std::panic::resume_unwind(panic);
     }
 }
