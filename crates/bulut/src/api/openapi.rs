@@ -87,6 +87,7 @@ impl<S: Clone + Send + Sync + 'static> Routes<S> {
             "components": {
                 "responses": refusals::<Failed>(about, &schemas),
                 "schemas": schemas,
+                "headers": headers(about),
                 "parameters": {"IdempotencyKey": about.idempotency_key},
                 "links": links,
                 "securitySchemes": about.security,
@@ -125,6 +126,12 @@ impl<S: Clone + Send + Sync + 'static> Routes<S> {
         }
         following
     }
+}
+
+/// Every header of an answer, by name.
+fn headers(about: &About) -> Map<String, Value> {
+    let all = about.headers.iter().chain(about.refusals.iter().flat_map(|refusal| refusal.headers));
+    all.map(|header| (header.name.to_owned(), answers::header(header))).collect()
 }
 
 fn refusals<Failed: ToSchema>(about: &About, schemas: &Map<String, Value>) -> Map<String, Value> {

@@ -192,5 +192,5 @@ pub const LIMIT: Param =
     Param::integer(&["limit"], "how many to list at most, from 1 to 1000").range(1, PAGE_MAX).example("100");
 /// Where a list goes on.
 pub const BEFORE: Param = Param::integer(&["before"], "the id of a transaction: those before it are listed")
-    .range(1, i64::MAX)
+    .range(i64::MIN, i64::MAX)
     .example("4711");

@@ -1,7 +1,10 @@
 //! The description of the dialect, pinned: a change to it is a change to what clients may rely on.
 
 use super::*;
-use std::collections::HashSet;
+use crate::api::failure::Failure;
+use bulut_model::Error as ModelError;
+use bulut_model::error::Kind;
+use std::collections::{BTreeSet, HashSet};
 
 #[test]
 fn the_description_is_pinned() {
@@ -44,4 +47,32 @@ fn operation_ids_are_unique_and_path_parameters_described() {
             assert_eq!(in_path, path.matches('{').count(), "{path}");
         }
     }
+}
+
+#[test]
+fn every_failure_is_described_with_its_status_and_its_word() {
+    let kinds = [
+        Kind::NotFound,
+        Kind::AlreadyExists,
+        Kind::Invalid { field: "name".into() },
+        Kind::Conflict,
+        Kind::Forbidden,
+        Kind::Unauthenticated,
+        Kind::Quota,
+        Kind::Funds,
+        Kind::Capacity,
+        Kind::RateLimited { retry_after_s: 1 },
+        Kind::Unavailable,
+        Kind::Internal,
+    ];
+    let of_http = [Failure::UnknownPath, Failure::MethodNotAllowed, Failure::TooLarge(1), Failure::TooSlow];
+    let of_domain = kinds.into_iter().map(|kind| Failure::Domain(ModelError::new(kind, "No.")));
+    let told: BTreeSet<(u16, &str)> = of_domain
+        .chain(of_http)
+        .map(|failure| error::status_and_word(&failure))
+        .map(|(status, word)| (status.as_u16(), word))
+        .collect();
+    let described = description::REFUSALS;
+    let described = described.iter().flat_map(|it| it.words.iter().map(|word| (it.status, *word)));
+    assert_eq!(told, described.collect());
 }

@@ -31,12 +31,15 @@ pub struct Refusal {
 }
 
 /// Headers by name, as a response lists them.
-pub fn headers(of: &[Header]) -> Value {
-    let described = of.iter().map(|header| {
-        let kind = if header.is_integer { json!({"type": "integer"}) } else { json!({"type": "string"}) };
-        (header.name.to_owned(), json!({"description": header.description, "required": true, "schema": kind}))
-    });
-    Value::Object(described.collect())
+fn headers(of: &[Header]) -> Value {
+    let reference = |name: &str| json!({"$ref": format!("#/components/headers/{name}")});
+    Value::Object(of.iter().map(|header| (header.name.to_owned(), reference(header.name))).collect())
+}
+
+/// What such a header says.
+pub fn header(of: &Header) -> Value {
+    let kind = if of.is_integer { json!({"type": "integer"}) } else { json!({"type": "string"}) };
+    json!({"description": of.description, "required": true, "schema": kind})
 }
 
 /// The response to a request that failed. `schema` refers to the envelope, which `shown` is an example of.

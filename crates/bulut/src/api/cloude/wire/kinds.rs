@@ -95,7 +95,7 @@ kinds! {
     UsagePoint = json!({
         "type": "array",
         "prefixItems": [{"type": "number", "minimum": 0}, {"type": "integer", "format": "int64"}],
-        "items": false,
+        "items": {"type": "number"},
         "minItems": 2,
         "maxItems": 2,
     });
