@@ -1,6 +1,10 @@
-//! Address pools and the addresses in them. A row per IPv4 address; IPv6 is derived from the server's id.
+//! Address pools and the addresses in them. A row per IPv4 address; IPv6 addresses are computed, from the server's id or
+//! from the number of the network that it was given.
 
 use crate::session::{Failure, Row, Session};
+use crate::{servers, settings};
+use bulut_model::address::ServerIpv6;
+use bulut_model::address_pool::{NewPool, ROUTED, networks_end, routed_address, single_address};
 use bulut_model::{Error, RegionId, Result, ServerId, Timestamp};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
@@ -29,12 +33,12 @@ pub struct Taken {
     pub pool: Pool,
 }
 
-fn parsed<T: std::str::FromStr>(row: &Row, column: &str) -> Result<T, Failure> {
+pub(crate) fn parsed<T: std::str::FromStr>(row: &Row, column: &str) -> Result<T, Failure> {
     let text = row.text(column)?;
     text.parse().map_err(|_| Failure::Fault(format!("column {column} holds no address: {text}")))
 }
 
-fn pool(row: &Row) -> Result<Pool, Failure> {
+pub(crate) fn pool(row: &Row) -> Result<Pool, Failure> {
     Ok(Pool {
         id: row.int("pool_id")?,
         network: parsed(row, "network")?,
@@ -45,7 +49,7 @@ fn pool(row: &Row) -> Result<Pool, Failure> {
     })
 }
 
-const POOL: &str = "address_pool.id AS pool_id, network, prefix, gateway, resolvers";
+pub(crate) const POOL: &str = "address_pool.id AS pool_id, network, prefix, gateway, resolvers";
 
 /// Adds a pool with its addresses, unless the network is there already. `reserved` ones are never given.
 /// Run it in a transaction.
@@ -79,11 +83,22 @@ pub async fn ensure_pool(
         )
         .await?;
     let Some(row) = row else { return Ok(()) };
-    let id = row.int("id")?;
-    for part in addresses.chunks(200) {
+    insert_addresses(s, row.int("id")?, (network, prefix), addresses).await
+}
+
+/// Rows of addresses that one statement inserts.
+const ROWS: usize = 1000;
+
+async fn insert_addresses(
+    s: &impl Session,
+    pool: i64,
+    (network, prefix): (IpAddr, u8),
+    addresses: &[(Ipv4Addr, bool)],
+) -> Result<()> {
+    for part in addresses.chunks(ROWS) {
         let places: Vec<String> =
             (0..part.len()).map(|i| format!("($1, ${}, ${}, 0)", 2 * i + 2, 2 * i + 3)).collect();
-        let mut values = vec![id.into()];
+        let mut values = vec![pool.into()];
         for (address, reserved) in part {
             values.push(address.to_string().into());
             values.push(i64::from(*reserved).into());
@@ -100,6 +115,42 @@ pub async fn ensure_pool(
         })?;
     }
     Ok(())
+}
+
+/// Lets nobody else add or remove pools until the transaction ends, and answers those that there are.
+pub async fn lock_pools(s: &impl Session) -> Result<Vec<Pool>> {
+    // A row that is always there to be locked, also before there are pools.
+    settings::ensure(s, "address_pools", "locked by whoever adds or removes one").await?;
+    s.one("SELECT value FROM setting WHERE name = 'address_pools' {lock}", vec![]).await?;
+    all_pools(s).await
+}
+
+/// Adds a pool with its addresses; its gateway is reserved. Answers its id. Run it in a transaction, after
+/// [`lock_pools`] and a look that no other pool overlaps it.
+pub async fn insert_pool(s: &impl Session, region: RegionId, new: &NewPool, now: Timestamp) -> Result<i64> {
+    let family: i64 = if new.network.is_ipv4() { 4 } else { 6 };
+    let row = s
+        .one(
+            "INSERT INTO address_pool (region_id, family, network, prefix, gateway, resolvers, state, per_server, \
+             created_at) VALUES ($1, $2, $3, $4, $5, $6, 'ready', $7, $8) RETURNING id",
+            vec![
+                region.0.into(),
+                family.into(),
+                new.network.to_string().into(),
+                i64::from(new.prefix).into(),
+                new.gateway.to_string().into(),
+                crate::session::to_json(&new.resolvers)?.into(),
+                i64::from(new.per_server).into(),
+                now.0.into(),
+            ],
+        )
+        .await?;
+    let row = row.ok_or_else(|| Failure::Fault("a new pool came back without its id".into()))?;
+    let id = row.int("id")?;
+    let all: Vec<(Ipv4Addr, bool)> =
+        new.addresses().map(|address| (address, new.gateway == IpAddr::V4(address))).collect();
+    insert_addresses(s, id, (new.network, new.prefix), &all).await?;
+    Ok(id)
 }
 
 /// Takes a free IPv4 address of a region for a server; `None` when none is free. An address rests for
@@ -123,13 +174,97 @@ pub async fn take_ipv4(
     Ok(row.as_ref().map(|row| parsed(row, "address")).transpose()?)
 }
 
+/// What a region had to give of IPv6.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TakenIpv6 {
+    /// No pool gives any.
+    NoPool,
+    /// All networks of all pools are taken or rest.
+    Full,
+    /// This; it stands with the server.
+    Taken(ServerIpv6),
+}
+
+/// Takes an IPv6 address of a region for a server, or a network of its own where its pool gives those. A network rests
+/// for `quarantine` after it was released; never used ones come first, then the longest rested. Run it in a transaction.
+pub async fn take_ipv6(
+    s: &impl Session,
+    region: RegionId,
+    server: ServerId,
+    now: Timestamp,
+    quarantine: Duration,
+) -> Result<TakenIpv6> {
+    let sql = format!(
+        "SELECT {POOL}, per_server FROM address_pool WHERE region_id = $1 AND family = 6 AND state = 'ready' \
+         ORDER BY id"
+    );
+    let rows = s.all(&sql, vec![region.0.into()]).await?;
+    for row in &rows {
+        let pool = pool(row)?;
+        let (IpAddr::V6(network), IpAddr::V6(gateway)) = (pool.network, pool.gateway) else {
+            return Err(Error::internal(format!("the IPv6 pool {} has an IPv4 address", pool.id)));
+        };
+        let taken = if row.int("per_server")? == i64::from(ROUTED) {
+            take_number(s, &pool, server, now.minus(quarantine))
+                .await?
+                .map(|number| routed_address(network, number, gateway))
+        } else {
+            Some(single_address(network, server, gateway))
+        };
+        let Some(taken) = taken else { continue };
+        servers::set_ipv6(s, server, &taken).await?;
+        let sql = "UPDATE server SET ipv6_pool_id = $2 WHERE id = $1";
+        s.execute(sql, vec![server.0.into(), pool.id.into()]).await?;
+        return Ok(TakenIpv6::Taken(taken));
+    }
+    Ok(if rows.is_empty() { TakenIpv6::NoPool } else { TakenIpv6::Full })
+}
+
+/// Takes the number of a network of the pool: the next that was never given, or one that was released before `rested`.
+async fn take_number(
+    s: &impl Session,
+    pool: &Pool,
+    server: ServerId,
+    rested: Timestamp,
+) -> Result<Option<i64>> {
+    let fresh = s
+        .one(
+            "UPDATE address_pool SET next_number = next_number + 1 WHERE id = $1 AND next_number < $2 \
+             RETURNING next_number - 1 AS number",
+            vec![pool.id.into(), networks_end(pool.prefix).into()],
+        )
+        .await?;
+    if let Some(row) = fresh {
+        let number = row.int("number")?;
+        let sql =
+            "INSERT INTO address_prefix (pool_id, number, server_id, released_at) VALUES ($1, $2, $3, 0)";
+        s.execute(sql, vec![pool.id.into(), number.into(), server.0.into()]).await?;
+        return Ok(Some(number));
+    }
+    let again = s
+        .one(
+            "UPDATE address_prefix SET server_id = $2 WHERE pool_id = $1 AND number = (SELECT number \
+             FROM address_prefix WHERE pool_id = $1 AND server_id IS NULL AND released_at <= $3 \
+             ORDER BY released_at, number LIMIT 1 {skip_locked}) RETURNING number",
+            vec![pool.id.into(), server.0.into(), rested.0.into()],
+        )
+        .await?;
+    Ok(again.map(|row| row.int("number")).transpose()?)
+}
+
+/// Whether a region has a pool of IPv4 addresses, in whatever state: its servers have one then.
+pub async fn has_ipv4(s: &impl Session, region: RegionId) -> Result<bool> {
+    let sql = "SELECT id FROM address_pool WHERE region_id = $1 AND family = 4 LIMIT 1";
+    Ok(s.one(sql, vec![region.0.into()]).await?.is_some())
+}
+
 /// Lets go of a server's addresses; their rest begins now.
 pub async fn release(s: &impl Session, server: ServerId, now: Timestamp) -> Result<()> {
-    s.execute(
-        "UPDATE address SET server_id = NULL, released_at = $2 WHERE server_id = $1",
-        vec![server.0.into(), now.0.into()],
-    )
-    .await?;
+    for table in ["address", "address_prefix"] {
+        let sql = format!("UPDATE {table} SET server_id = NULL, released_at = $2 WHERE server_id = $1");
+        s.execute(&sql, vec![server.0.into(), now.0.into()]).await?;
+    }
+    s.execute("UPDATE server SET ipv6_pool_id = NULL WHERE id = $1", vec![server.0.into()]).await?;
     Ok(())
 }
 
@@ -146,7 +281,16 @@ pub async fn find_ipv4(s: &impl Session, server: ServerId) -> Result<Option<Take
     Ok(row.as_ref().map(taken).transpose()?)
 }
 
-/// The pools of one family in a region, oldest first.
+/// The pool of a server's IPv6 address.
+pub async fn find_ipv6_pool(s: &impl Session, server: ServerId) -> Result<Option<Pool>> {
+    let sql = format!(
+        "SELECT {POOL} FROM address_pool JOIN server ON server.ipv6_pool_id = address_pool.id WHERE server.id = $1"
+    );
+    let row = s.one(&sql, vec![server.0.into()]).await?;
+    Ok(row.as_ref().map(pool).transpose()?)
+}
+
+/// The pools of one family in a region that give addresses, oldest first.
 pub async fn pools(s: &impl Session, region: RegionId, family: i64) -> Result<Vec<Pool>> {
     let sql = format!(
         "SELECT {POOL} FROM address_pool WHERE region_id = $1 AND family = $2 AND state = 'ready' ORDER BY id"

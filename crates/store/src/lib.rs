@@ -5,6 +5,7 @@
 //! drivers, who may do what. The few differences between the databases are in [`forks`].
 
 pub mod accounts;
+pub mod address_pools;
 pub mod addresses;
 pub mod api_keys;
 pub mod consoles;
@@ -30,5 +31,6 @@ pub mod snapshots;
 pub mod ssh_keys;
 pub mod tags;
 pub mod traffic;
+pub mod traffic_months;
 
 pub use session::{Session, Store, Tx};

@@ -11,6 +11,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (3, "cloud_at_cost", include_str!("migrations/0003_cloud_at_cost.sql")),
     (4, "consoles", include_str!("migrations/0004_consoles.sql")),
     (5, "names", include_str!("migrations/0005_names.sql")),
+    (6, "networks", include_str!("migrations/0006_networks.sql")),
 ];
 
 /// Number of PostgreSQL's advisory lock that one migrating process holds.

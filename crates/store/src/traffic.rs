@@ -2,10 +2,12 @@
 //!
 //! Each epoch of a machine has counters of its own, and the last ones that were seen stand here: whatever they have
 //! grown by since is new, and is added in the same transaction in which the counters are written down. So no byte is
-//! counted twice or lost, whoever reads the counters, how often, and whatever restarts in between.
+//! counted twice or lost, whoever reads the counters, how often, and whatever restarts in between. The sum of the month
+//! grows in the same transaction, so that rolling minutes up, or forgetting them, takes nothing from it.
 
 use crate::session::{Failure, Row, Session};
 use bulut_model::traffic::{Minute, Reading, Sample, Window};
+use bulut_model::traffic_month::Month;
 use bulut_model::{Result, ServerId, Timestamp};
 
 fn sample(row: &Row) -> Result<Sample, Failure> {
@@ -16,22 +18,78 @@ fn sample(row: &Row) -> Result<Sample, Failure> {
     })
 }
 
-/// Adds bytes to a minute of a server.
+/// Adds bytes to a minute of a server and to its month. Run it in a transaction.
 pub async fn add(s: &impl Session, server: ServerId, sample: &Sample) -> Result<()> {
+    add_to(s, "traffic_sample", "minute", sample.minute.0, server, sample).await?;
+    add_to(s, "traffic_month", "month", Month::of_minute(sample.minute).0, server, sample).await
+}
+
+async fn add_to(
+    s: &impl Session,
+    table: &str,
+    column: &str,
+    number: i64,
+    server: ServerId,
+    sample: &Sample,
+) -> Result<()> {
+    let sql = format!(
+        "INSERT INTO {table} (server_id, {column}, received_bytes, sent_bytes) VALUES ($1, $2, $3, $4) \
+         ON CONFLICT (server_id, {column}) DO UPDATE SET \
+         received_bytes = {table}.received_bytes + excluded.received_bytes, \
+         sent_bytes = {table}.sent_bytes + excluded.sent_bytes"
+    );
     s.execute(
-        "INSERT INTO traffic_sample (server_id, minute, received_bytes, sent_bytes) VALUES ($1, $2, $3, $4) \
-         ON CONFLICT (server_id, minute) DO UPDATE SET \
-         received_bytes = traffic_sample.received_bytes + excluded.received_bytes, \
-         sent_bytes = traffic_sample.sent_bytes + excluded.sent_bytes",
+        &sql,
         vec![
             server.0.into(),
-            sample.minute.0.into(),
+            number.into(),
             sample.received_bytes.cast_signed().into(),
             sample.sent_bytes.cast_signed().into(),
         ],
     )
     .await?;
     Ok(())
+}
+
+/// Rolls up the samples of all servers from `from` until before `to` into one for each `step` minutes, at most `limit`
+/// of them; answers how many. Every row that goes is in the sum that comes, also when two do this at once: a row is
+/// deleted by one of them only. Both bounds are multiples of `step`. Run it in a transaction.
+pub async fn roll_up(s: &impl Session, from: Minute, to: Minute, step: i64, limit: i64) -> Result<u64> {
+    let found = s
+        .all(
+            "SELECT DISTINCT server_id, minute / $3 * $3 AS first_minute FROM traffic_sample \
+             WHERE minute >= $1 AND minute < $2 AND minute % $3 <> 0 ORDER BY server_id, first_minute LIMIT $4",
+            vec![from.0.into(), to.0.into(), step.into(), limit.into()],
+        )
+        .await?;
+    for row in &found {
+        let (server, first) = (ServerId(row.int("server_id")?), row.int("first_minute")?);
+        let gone = s
+            .all(
+                "DELETE FROM traffic_sample WHERE server_id = $1 AND minute >= $2 AND minute < $3 \
+                 RETURNING minute AS first_minute, received_bytes, sent_bytes",
+                vec![server.0.into(), first.into(), (first + step).into()],
+            )
+            .await?;
+        let mut sum = Sample { minute: Minute(first), received_bytes: 0, sent_bytes: 0 };
+        for row in &gone {
+            let sample = sample(row)?;
+            sum.received_bytes += sample.received_bytes;
+            sum.sent_bytes += sample.sent_bytes;
+        }
+        add_to(s, "traffic_sample", "minute", first, server, &sum).await?;
+    }
+    Ok(found.len() as u64)
+}
+
+/// Forgets samples before `before`, at most `limit`. Answers how many.
+pub async fn forget_samples(s: &impl Session, before: Minute, limit: i64) -> Result<u64> {
+    Ok(s.execute(
+        "DELETE FROM traffic_sample WHERE (server_id, minute) IN \
+         (SELECT server_id, minute FROM traffic_sample WHERE minute < $1 LIMIT $2)",
+        vec![before.0.into(), limit.into()],
+    )
+    .await?)
 }
 
 /// The first `limit` samples of a window, oldest first, added up by its step. Minutes without traffic have none.

@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "a law that meets an error has failed")]
 
 mod accounts;
+mod address_pools;
 mod addresses;
 mod api_keys;
 mod catalogue;
@@ -18,8 +19,8 @@ mod ledger;
 mod listening;
 mod machine_usage;
 mod migrations;
-mod nodes;
 mod names;
+mod nodes;
 mod operations;
 mod orders;
 mod pools;
@@ -30,5 +31,6 @@ mod signing_keys;
 mod ssh_keys;
 mod tags;
 mod traffic;
+mod traffic_months;
 mod transactions;
 mod world;
