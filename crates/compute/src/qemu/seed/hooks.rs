@@ -36,6 +36,8 @@ if [ "$seen" != "$instance" ]; then
     tr -d - < /proc/sys/kernel/random/uuid > /etc/machine-id &&
     {{ [ ! -f /var/lib/dbus/machine-id ] || [ -L /var/lib/dbus/machine-id ] || cp /etc/machine-id /var/lib/dbus/machine-id; }} &&
     echo "$instance" > "$mark"
+    # It writes where the old id says until it begins anew, and nobody finds what it wrote.
+    ! command -v systemctl > /dev/null || systemctl --no-block try-restart systemd-journald.service
 fi
 )"#
     )
