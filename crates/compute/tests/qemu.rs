@@ -6,17 +6,20 @@
 
 #![expect(clippy::unwrap_used, reason = "these are tests")]
 
+use bulut_compute::conformance;
 use bulut_compute::qemu::{Acceleration, QemuConfig, QemuDriver};
 use bulut_compute::{
-    Boot, Console, Driver, DriverError, Hint, Image, Ipv4, MachineSpec, Networking, Nic, Observed, Power,
-    Secret, Seed, SetupStatus, Stop,
+    Boot, Console, Driver, DriverError, Hint, Image, Ipv4, MachineSpec, Networking, Nic, Observed,
+    PasswordSet, Power, Secret, Seed, SetupStatus, Stop,
 };
-use bulut_model::ServerId;
+use bulut_model::snapshot::Consistency;
+use bulut_model::{ServerId, SnapshotId};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::watch;
 
 const PASSWORD: &str = "quite-secret-42";
 /// Boots are slow under TCG on a busy host.
@@ -423,6 +426,17 @@ async fn debian_boots_from_its_disk_and_carries_out_the_customers_user_data() {
         "permitrootlogin yes",
     )
     .await;
+
+    // Its agent holds it still for a snapshot, and sets its password.
+    let taken = driver.take_snapshot(spec.id, SnapshotId(1), watch::Sender::new(0)).await.unwrap();
+    assert_eq!((taken.consistency, taken.disk_gib), (Consistency::Filesystem, 5));
+    driver.remove_snapshot(SnapshotId(1)).await.unwrap();
+    let set = driver.set_password(spec.id, &Secret(conformance::HASH.into())).await.unwrap();
+    assert_eq!(set, PasswordSet::Seen);
+    converse(&mut *console, "exit\n", "login:").await;
+    converse(&mut *console, "root\n", "assword:").await;
+    converse(&mut *console, &format!("{}\n", conformance::PASSWORD), "# ").await;
+
     let begun = Instant::now();
     driver.stop(spec.id, Stop::Graceful { limit: BOOT }).await.unwrap();
     tracing::info!(took = ?begun.elapsed(), "Debian shut down");

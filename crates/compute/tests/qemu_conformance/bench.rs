@@ -333,7 +333,9 @@ impl Subject for Bench {
     async fn spoil(&self, snapshot: SnapshotId) {
         let dir = self.path("s/snapshots").join(snapshot.to_string());
         std::fs::remove_file(dir.join("snapshot.json")).unwrap();
-        let disk = std::fs::OpenOptions::new().write(true).open(dir.join("disk.qcow2")).unwrap();
+        let disk = dir.join("disk.qcow2");
+        std::fs::set_permissions(&disk, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+        let disk = std::fs::OpenOptions::new().write(true).open(disk).unwrap();
         disk.set_len(disk.metadata().unwrap().len() / 2).unwrap();
     }
 
