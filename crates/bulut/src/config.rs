@@ -3,8 +3,10 @@
 //! What belongs to the cloud (regions, packages, pools, prices) is data in the database, not a setting.
 
 mod dns;
+mod traffic;
 
 pub use dns::Dns;
+pub use traffic::Traffic;
 
 use anyhow::{Context as _, bail};
 use bulut_model::network::{Network, parse_all};
@@ -104,6 +106,10 @@ pub struct Config {
     /// Names of servers and addresses.
     #[config(nested)]
     pub dns: Dns,
+
+    /// Traffic of servers.
+    #[config(nested)]
+    pub traffic: Traffic,
 
     /// Operations that run at the same time.
     #[config(env = "BULUT_WORKERS", default = 8)]
@@ -269,6 +275,7 @@ impl Config {
             bail!("workers must be at least 1 and lease_ms at least 300");
         }
         self.dns.check()?;
+        self.traffic.check()?;
         self.check_requests()
     }
 

@@ -2,6 +2,7 @@
 
 use crate::app::App;
 use crate::config::Config;
+use crate::domain::address_pools::is_private;
 use anyhow::Context as _;
 use bulut_compute::qemu::{Acceleration, QemuConfig, QemuDriver};
 use bulut_compute::simulated::{Simulated, SimulatedConfig, World};
@@ -9,7 +10,6 @@ use bulut_compute::{Driver, Networking};
 use bulut_store::{addresses, images};
 use nix::fcntl::{Flock, FlockArg};
 use std::fs::File;
-use std::net::IpAddr;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -74,17 +74,6 @@ fn ensure_private(dir: &Path) -> anyhow::Result<()> {
         dir.display()
     );
     Ok(())
-}
-
-/// Whether addresses of a pool mean nothing outside, so that they have to be masqueraded on their way out.
-fn is_private(network: IpAddr) -> bool {
-    match network {
-        IpAddr::V4(v4) => {
-            // Private use (RFC 1918) and shared address space (RFC 6598, 100.64.0.0/10).
-            v4.is_private() || (v4.octets()[0] == 100 && v4.octets()[1] & 0xc0 == 64)
-        }
-        IpAddr::V6(v6) => v6.is_unique_local(),
-    }
 }
 
 /// The QEMU driver's settings; the images that boot directly lend their kernel to the probe of KVM.

@@ -5,6 +5,7 @@
 //! error is one line and a hint. Must not know: HTTP handlers and SQL.
 
 pub mod account;
+pub mod address_pool;
 pub mod cloud;
 pub mod completions;
 pub mod context;
@@ -28,6 +29,7 @@ pub mod settings;
 pub mod signing_key;
 pub mod snapshot;
 pub mod tag;
+pub mod traffic;
 pub mod transaction;
 pub mod usage;
 pub mod wire;
@@ -106,6 +108,10 @@ enum Command {
     #[command(subcommand)]
     Account(account::AccountCommand),
     #[command(subcommand)]
+    AddressPool(address_pool::AddressPoolCommand),
+    #[command(subcommand)]
+    Traffic(traffic::TrafficCommand),
+    #[command(subcommand)]
     Node(node::NodeCommand),
     #[command(subcommand)]
     SigningKey(signing_key::SigningKeyCommand),
@@ -170,6 +176,8 @@ async fn dispatch(cli: Cli, output: Output) -> Result<()> {
         }
         Command::Migrate(settings) => migrate::run(&context, &settings).await,
         Command::Account(command) => account::run(&context, command).await,
+        Command::AddressPool(command) => address_pool::run(&context, command).await,
+        Command::Traffic(command) => traffic::run(&context, command).await,
         Command::Node(command) => node::run(&context, command).await,
         Command::SigningKey(command) => signing_key::run(&context, command).await,
         Command::Doctor(settings) => doctor::run(&context, &settings).await,

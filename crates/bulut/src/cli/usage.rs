@@ -3,8 +3,10 @@
 use super::cloud::parse;
 use super::context::Context;
 use super::failure::Result;
+use super::traffic::gigabytes;
 use super::{server, wire};
 use bulut_model::Timestamp;
+use bulut_model::traffic_month::Month;
 use clap::Args;
 use std::collections::BTreeMap;
 
@@ -27,7 +29,8 @@ pub struct Usage {
 /// Runs the command.
 pub async fn run(context: &Context, usage: Usage) -> Result<()> {
     let cloud = context.cloud().await?;
-    let id = server::find(&cloud, &usage.server).await?.id.to_string();
+    let server = server::find(&cloud, &usage.server).await?;
+    let id = server.id.to_string();
     let (from, to) = (usage.from.unwrap_or_default(), usage.to.unwrap_or_default());
     let query = [("id", id.as_str()), ("from", &from), ("to", &to), ("step", &usage.step)];
     let answer = cloud.get("/v1/usage/list", &query).await?;
@@ -36,7 +39,25 @@ pub async fn run(context: &Context, usage: Usage) -> Result<()> {
         return Ok(());
     }
     context.output.table(&["from", "received KiB", "sent KiB"], rows(parse(answer)?));
+    let now = Timestamp::from_unix_seconds(super::session::now());
+    let month = Month::of(now);
+    let begin = month.begin().wire();
+    let query = [("id", id.as_str()), ("from", &begin), ("to", &now.wire()), ("step", "day")];
+    let used = parse(cloud.get("/v1/usage/list", &query).await?)?;
+    context.output.note(&so_far(month, used, &server.bandwidth.0));
     Ok(())
+}
+
+/// A line on the month: what counts against the package is both directions together.
+fn so_far(month: Month, used: wire::Usage, included_tb: &str) -> String {
+    let bytes =
+        |samples: Vec<(f64, i64)>| samples.into_iter().map(|(kib, _)| kib * 1024.0).sum::<f64>() as u64;
+    let (received, sent) = (bytes(used.incoming), bytes(used.outgoing));
+    format!(
+        "In {month} so far: {} GB received and {} GB sent, of {included_tb} TB together.",
+        gigabytes(received),
+        gigabytes(sent),
+    )
 }
 
 /// A row for each step that either direction has.
@@ -57,6 +78,18 @@ fn rows(usage: wire::Usage) -> Vec<Vec<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_month_so_far_is_told_in_the_units_of_packages() {
+        let usage = wire::Usage {
+            incoming: vec![(976_562.5, 1_767_225_600), (976_562.5, 1_767_312_000)],
+            outgoing: vec![(1.0, 1_767_225_600)],
+        };
+        assert_eq!(
+            so_far(Month::parse("2026-01").unwrap(), usage, "2"),
+            "In 2026-01 so far: 2.000 GB received and 0.000 GB sent, of 2 TB together."
+        );
+    }
 
     #[test]
     fn both_directions_of_a_step_stand_on_one_line() {

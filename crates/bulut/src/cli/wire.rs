@@ -44,6 +44,9 @@ pub struct Server {
     /// Disk, GB.
     #[serde(default)]
     pub disk: Plain,
+    /// Traffic in a month, TB.
+    #[serde(default)]
+    pub bandwidth: Plain,
     /// `Running`, `Stopped` or `Stopping`.
     pub state: String,
     /// Slug.

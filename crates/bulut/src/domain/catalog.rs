@@ -4,9 +4,10 @@ use super::image_recipes;
 use crate::app::App;
 use anyhow::Context as _;
 use bulut_model::address::Ipv4Network;
+use bulut_model::address_pool::IPV6_GATEWAY;
 use bulut_model::catalog::{Image, ImageKind, Package, Region};
 use bulut_model::{ImageId, Micros, PackageId, RegionId, Result};
-use bulut_store::{Session, addresses, images, packages, regions};
+use bulut_store::{Session, addresses, images, packages, regions, settings};
 use serde::Deserialize;
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -16,8 +17,8 @@ const SEEDS: &str = include_str!("../../seeds/catalog.toml");
 /// The images that this project has recipes or addresses of.
 const IMAGES: &str = include_str!("../../../../images/catalog.toml");
 
-/// The gateway that every guest uses on IPv6: the link-local address of the host's end.
-const IPV6_GATEWAY: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
+/// The setting that remembers that the first pools were given.
+const POOLS_SOWN: &str = "address_pools_sown";
 
 #[derive(Debug, Deserialize)]
 struct Seeds {
@@ -115,9 +116,13 @@ pub async fn seed(app: &App) -> anyhow::Result<()> {
         };
         packages::ensure(&tx, &package, &everywhere, position).await?;
     }
-    for seed in &seeds.pool {
-        let region = ids.get(&seed.region).with_context(|| format!("no region {}", seed.region))?;
-        seed_pool(app, &tx, *region, seed).await?;
+    // Pools are given once: one that the operator has removed does not come back.
+    if settings::find(&tx, POOLS_SOWN).await?.is_none() {
+        for seed in &seeds.pool {
+            let region = ids.get(&seed.region).with_context(|| format!("no region {}", seed.region))?;
+            seed_pool(app, &tx, *region, seed).await?;
+        }
+        settings::set(&tx, POOLS_SOWN, "1").await?;
     }
     for (position, seed) in (0..).zip(&image_seeds.image) {
         seed_image(&tx, seed, &everywhere, position).await?;

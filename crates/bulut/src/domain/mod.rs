@@ -4,6 +4,8 @@
 
 pub mod access;
 pub mod accounts;
+pub mod address_pools;
+pub mod addresses;
 pub mod callers;
 pub mod catalog;
 pub mod changes;

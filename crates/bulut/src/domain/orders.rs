@@ -6,13 +6,13 @@
 use crate::app::App;
 use crate::clock::{random_bytes, random_password};
 use crate::domain::access::Caller;
+use crate::domain::addresses;
 use crate::domain::changes::{self, Begun, Change};
 use crate::domain::plans::size_of_package;
 use crate::domain::snapshots;
 use crate::domain::ssh_keys;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD};
-use bulut_model::address::{ServerIpv6, ipv6_for};
 use bulut_model::catalog::{Image, ImageFiles, Package, Region};
 use bulut_model::error::Kind;
 use bulut_model::name::{check_hostname, check_name, excerpt, hostname_from};
@@ -22,9 +22,8 @@ use bulut_model::server::{Minimum, USER_DATA_MAX, check_minimum};
 use bulut_model::snapshot::{Snapshot, check_disk};
 use bulut_model::{Error, ImageId, NodeId, OperationId, RegionId, Result, ServerId, SnapshotId};
 use bulut_store::operations::Subject;
-use bulut_store::{Tx, addresses, images, nodes, operations, packages, regions, servers, tags};
+use bulut_store::{Tx, images, nodes, operations, packages, regions, servers, tags};
 use serde::{Deserialize, Serialize};
-use std::net::IpAddr;
 
 /// What a customer orders. Shapes only; the rules are checked by [`create`].
 #[derive(Debug, Clone, Default)]
@@ -226,19 +225,7 @@ pub fn no_room(package: &str) -> Error {
 /// What depends on the new server's id: its addresses, its host name, its sealed password.
 async fn finish_identity(app: &App, change: &Change, server: ServerId, new: &servers::New) -> Result<()> {
     let tx = &change.tx;
-    let quarantine = app.config().address_quarantine();
-    if addresses::take_ipv4(tx, new.region, server, change.now, quarantine).await?.is_none() {
-        return Err(Error::new(
-            Kind::Capacity,
-            "The region has no free IPv4 address at the moment; try later.".to_owned(),
-        ));
-    }
-    if let Some(pool) = addresses::pools(tx, new.region, 6).await?.first()
-        && let (IpAddr::V6(prefix), IpAddr::V6(gateway)) = (pool.network, pool.gateway)
-    {
-        let ipv6 = ServerIpv6 { address: ipv6_for(prefix, server), prefix: 128, gateway };
-        servers::set_ipv6(tx, server, &ipv6).await?;
-    }
+    addresses::take(app, tx, new.region, server, change.now).await?;
     if new.hostname.is_empty() {
         let hostname = hostname_from(&new.name, &format!("server-{server}"));
         servers::set_hostname(tx, server, &hostname).await?;

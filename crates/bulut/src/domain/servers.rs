@@ -10,6 +10,7 @@ use crate::domain::orders::{
 };
 use crate::domain::plans::{DiskPlan, NewPassword, NewSize, Plan, size_of};
 use crate::domain::snapshots;
+use crate::domain::traffic;
 use bulut_compute::{Console, ConsoleStream, DriverError, SetupStatus};
 use bulut_model::account::check_password;
 use bulut_model::catalog::Package;
@@ -87,6 +88,9 @@ async fn order_power(app: &App, caller: &Caller, id: ServerId, kind: OperationKi
     };
     let account = change.account.id;
     let server = servers::find_owned(&change.tx, account, id).await?.ok_or_else(|| not_found(id))?;
+    if matches!(kind, OperationKind::ServerStart | OperationKind::ServerReboot) {
+        traffic::check_may_run(&change.tx, id, change.now).await?;
+    }
     let operation = queue(&change, &server, kind, None, &Plan::default()).await?;
     match kind {
         OperationKind::ServerDestroy => servers::set_phase(&change.tx, id, Phase::Destroying).await?,

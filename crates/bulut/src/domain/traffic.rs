@@ -1,12 +1,20 @@
-//! Traffic of the account's servers: telling it, and counting it.
+//! Traffic of the account's servers: telling it, counting it, and what becomes of a server that has used all that its
+//! package includes.
 
 use crate::app::App;
 use crate::domain::access::Caller;
+use crate::domain::plans::Plan;
 use crate::domain::servers;
 use bulut_compute::{DriverError, Usage};
+use bulut_model::error::Kind;
+use bulut_model::operation::OperationKind;
+use bulut_model::server::Power;
 use bulut_model::traffic::{Minute, Reading, Sample, Step, Window};
-use bulut_model::{Error, NodeId, Result, ServerId, Timestamp};
-use bulut_store::traffic;
+use bulut_model::traffic_month::{AtLimit, Month};
+use bulut_model::{AccountId, Error, NodeId, OperationId, Result, ServerId, Timestamp};
+use bulut_store::operations::Subject;
+use bulut_store::traffic_months::{self, Line};
+use bulut_store::{Session, accounts, operations, servers as server_rows, traffic};
 use std::time::Duration;
 
 /// Most points in one answer.
@@ -74,4 +82,92 @@ async fn read(app: &App, node: NodeId, id: ServerId) -> Result<()> {
     let tx = app.store().begin().await?;
     traffic::record(&tx, id, &reading(usage), Minute::of(now), now).await?;
     tx.commit().await
+}
+
+/// What all servers moved in a month, those first that moved most: the operator's verb.
+pub async fn month(app: &App, month: Option<Month>) -> Result<(Month, Vec<Line>)> {
+    let month = month.unwrap_or_else(|| Month::of(app.clock().now()));
+    Ok((month, traffic_months::list(app.store(), month).await?))
+}
+
+/// What each package includes, TB, and what becomes of its servers that have used all of it.
+pub async fn at_limits(app: &App) -> Result<Vec<(String, u64, AtLimit)>> {
+    traffic_months::at_limits(app.store()).await
+}
+
+/// Sets what becomes of servers of a package that have used all.
+///
+/// Errors: `NotFound`.
+pub async fn set_at_limit(app: &App, package: &str, action: AtLimit) -> Result<()> {
+    if !traffic_months::set_at_limit(app.store(), package, action).await? {
+        return Err(Error::not_found(format!("There is no package '{package}'.")));
+    }
+    tracing::info!(package, action = action.as_str(), "action at the traffic limit set");
+    Ok(())
+}
+
+/// Lets a server use more than its package includes until this month is over, or takes that back.
+///
+/// Errors: `NotFound`.
+pub async fn set_allowed(app: &App, id: ServerId, allowed: bool) -> Result<Month> {
+    let month = Month::of(app.clock().now());
+    if traffic_months::find(app.store(), id, month).await?.is_none() {
+        return Err(Error::not_found(format!("There is no server with id {id}.")));
+    }
+    traffic_months::set_allowed(app.store(), id, month, allowed).await?;
+    tracing::info!(server.id = id.0, %month, allowed, "traffic beyond the package set");
+    Ok(month)
+}
+
+/// Checks that the server has not used up its month, before it is started.
+///
+/// Errors: `Quota`, which says until when.
+pub(super) async fn check_may_run(s: &impl Session, id: ServerId, now: Timestamp) -> Result<()> {
+    let month = Month::of(now);
+    match traffic_months::find(s, id, month).await? {
+        Some(used) if used.must_stop() => Err(Error::new(
+            Kind::Quota,
+            format!(
+                "Server {id} has used the {} TB of traffic that its package includes in {month}; it can be started \
+                 again on {}, or with a larger package.",
+                used.traffic_tb,
+                month.next().begin().wire(),
+            ),
+        )),
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// Powers a server off that must not run any more in this month; none if it may by now, or something else holds it.
+/// The house does this as its owner would, and its owner sees the event.
+pub async fn stop_at_limit(app: &App, id: ServerId, account: AccountId) -> Result<Option<OperationId>> {
+    let tx = app.store().begin().await?;
+    // As every change of the account's things.
+    accounts::hold(&tx, account).await?;
+    let now = app.clock().now();
+    let month = Month::of(now);
+    let used = traffic_months::find(&tx, id, month).await?.filter(|used| used.must_stop());
+    let server = server_rows::find_owned(&tx, account, id).await?;
+    let (Some(used), Some(server)) = (used, server) else { return Ok(None) };
+    if server.power != Power::Running || !server.active_operations.is_empty() {
+        return Ok(None);
+    }
+    let subject = Subject { account, server: id, snapshot: None, node: server.node };
+    let kind = OperationKind::ServerStop;
+    let operation = operations::insert(&tx, kind, subject, &Plan::default().to_json()?, now).await?;
+    server_rows::set_power(&tx, id, Power::Stopping).await?;
+    traffic_months::set_stopped(&tx, id, month, now).await?;
+    tx.commit().await?;
+    app.work().notify_one();
+    tracing::warn!(
+        server.id = id.0,
+        operation.id = operation.0,
+        account.id = account.0,
+        %month,
+        received_bytes = used.received_bytes,
+        sent_bytes = used.sent_bytes,
+        included_tb = used.traffic_tb,
+        "a server has used all the traffic of its month and is stopped"
+    );
+    Ok(Some(operation))
 }

@@ -118,10 +118,8 @@ async fn nic(app: &App, server: &Server) -> Result<Nic> {
     };
     let ipv6 =
         server.ipv6.as_ref().map(|v6| Ipv6 { address: v6.address, prefix: v6.prefix, gateway: v6.gateway });
-    if ipv6.is_some() {
-        for pool in addresses::pools(app.store(), server.region, 6).await? {
-            resolvers.extend(pool.resolvers);
-        }
+    if let Some(pool) = addresses::find_ipv6_pool(app.store(), server.id).await? {
+        resolvers.extend(pool.resolvers);
     }
     Ok(Nic { mac: mac_for(installation(app).await?, server.id), ipv4, ipv6, resolvers, mtu: MTU })
 }

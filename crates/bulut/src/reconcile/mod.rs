@@ -16,6 +16,8 @@ use tokio_util::sync::CancellationToken;
 const EVERY: Duration = Duration::from_secs(5);
 /// How often snapshots on the nodes are compared with those that there should be.
 const SNAPSHOTS_EVERY: Duration = Duration::from_secs(60);
+/// How often old traffic is rolled up.
+const ROLL_UP_EVERY: Duration = Duration::from_secs(3600);
 /// How often what has expired is forgotten.
 const SWEEP_EVERY: Duration = Duration::from_secs(600);
 
@@ -28,6 +30,7 @@ pub async fn run(app: App, stop: CancellationToken) {
         every(SNAPSHOTS_EVERY, stop.clone(), || snapshots::look(&app)),
         every(SWEEP_EVERY, stop.clone(), || sweep::all(&app)),
         traffic::watch(app.clone(), stop.clone()),
+        every(ROLL_UP_EVERY, stop.clone(), || traffic::roll_up(&app)),
     );
 }
 

@@ -1,12 +1,14 @@
 //! Traffic: every minute the counters of all machines are read, and what they have grown by is added to the minute
-//! that has passed.
+//! that has passed; then servers are stopped whose package wants that when its traffic is used up. Every hour old
+//! samples are rolled up.
 
 use crate::app::App;
-use crate::domain::traffic::reading;
+use crate::domain::traffic::{reading, stop_at_limit};
 use bulut_compute::{DriverError, Usage};
 use bulut_model::traffic::{Minute, Reading};
+use bulut_model::traffic_month::Month;
 use bulut_model::{NodeId, Result, ServerId};
-use bulut_store::{servers, traffic};
+use bulut_store::{servers, traffic, traffic_months};
 use futures_util::StreamExt as _;
 use std::collections::HashSet;
 use std::time::Duration;
@@ -17,6 +19,15 @@ const AT_ONCE: usize = 8;
 /// Machines whose counters are written in one transaction.
 const BATCH: usize = 100;
 const MINUTE: Duration = Duration::from_secs(60);
+/// Servers of a node that are stopped in one look.
+const STOPPED_AT_ONCE: i64 = 100;
+/// Hours or days that are made in one transaction.
+const ROLLED_AT_ONCE: i64 = 200;
+/// Samples that are forgotten by one statement.
+const FORGOTTEN_AT_ONCE: i64 = 500;
+/// Minutes of an hour and of a day.
+const HOUR: i64 = 60;
+const DAY: i64 = 24 * HOUR;
 
 /// Samples at the beginning of each minute until `stop`.
 pub async fn watch(app: App, stop: CancellationToken) {
@@ -28,9 +39,52 @@ pub async fn watch(app: App, stop: CancellationToken) {
         }
         tokio::select! {
             () = stop.cancelled() => return,
-            () = sample(&app) => {}
+            () = look(&app) => {}
         }
     }
+}
+
+async fn look(app: &App) {
+    sample(app).await;
+    if let Err(error) = hold_to_limits(app).await {
+        tracing::warn!(%error, "servers were not held to their traffic; the next minute does it");
+    }
+}
+
+/// Stops the servers of this process's nodes that have used up their month, where their package wants that.
+pub async fn hold_to_limits(app: &App) -> Result<()> {
+    let month = Month::of(app.clock().now());
+    for node in app.nodes() {
+        for (server, account) in
+            traffic_months::list_to_stop(app.store(), node, month, STOPPED_AT_ONCE).await?
+        {
+            if let Err(error) = stop_at_limit(app, server, account).await {
+                tracing::warn!(server.id = server.0, %error, "a server beyond its traffic was not stopped");
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Rolls up what is old: minutes into hours, hours into days, a batch at a time; and forgets what is older than that.
+pub async fn roll_up(app: &App) -> Result<()> {
+    let settings = &app.config().traffic;
+    let before = |age, step: i64| Minute(Minute::of(app.clock().now().minus(age)).0 / step * step);
+    let days = before(settings.hours_kept_for(), DAY);
+    let hours = before(settings.minutes_kept_for(), HOUR);
+    for (from, to, step) in [(Minute(0), days, DAY), (days, hours, HOUR)] {
+        loop {
+            let tx = app.store().begin().await?;
+            let rolled = traffic::roll_up(&tx, from, to, step, ROLLED_AT_ONCE).await?;
+            tx.commit().await?;
+            if rolled == 0 {
+                break;
+            }
+        }
+    }
+    let end = before(settings.days_kept_for(), DAY);
+    while traffic::forget_samples(app.store(), end, FORGOTTEN_AT_ONCE).await? > 0 {}
+    Ok(())
 }
 
 /// Samples all machines of this process's nodes. One that cannot be asked loses nothing: its counters go on, and the

@@ -1,0 +1,293 @@
+//! Room: the command line. `bulut address-pool …`: which addresses servers get, on the box.
+//!
+//! Promises: a change holds at once, without a restart; what needs one is said.
+
+use super::context::Context;
+use super::failure::Result;
+use super::settings::Settings;
+use crate::app::App;
+use crate::domain::address_pools;
+use bulut_model::address_pool::Wanted;
+use bulut_store::address_pools::{Entry, Stock};
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+use std::net::IpAddr;
+
+/// Address pools of the cloud on this machine
+#[derive(Debug, Subcommand)]
+pub enum AddressPoolCommand {
+    /// Add addresses to a region; new servers get them at once
+    Add(Box<Add>),
+    /// List the pools with what is free, used, reserved and resting
+    #[command(visible_alias = "ls")]
+    List {
+        #[command(flatten)]
+        settings: Settings,
+    },
+    /// Show a pool, with the addresses that are not free
+    Show(One),
+    /// Give no new addresses from a pool; those that servers have stay theirs
+    Drain(One),
+    /// Let a pool that is draining give addresses again
+    Resume(One),
+    /// Remove a pool that is draining and that no server has addresses of
+    #[command(visible_alias = "rm")]
+    Remove(One),
+    /// Keep IPv4 addresses from servers
+    Reserve(Reserve),
+    /// Let servers have reserved addresses again
+    Unreserve(Unreserve),
+}
+
+/// What the pool is.
+#[derive(Debug, Args)]
+pub struct Add {
+    /// 203.0.113.0/24, 203.0.113.10-203.0.113.99 with --netmask, or an IPv6 prefix like 2001:db8::/48
+    addresses: String,
+    /// Slug of the region
+    #[arg(long, value_name = "REGION")]
+    region: String,
+    /// The network of a range: 24 or 255.255.255.0
+    #[arg(long)]
+    netmask: Option<String>,
+    /// Gateway of the guests; the first address of an IPv4 network, fe80::1 for IPv6 if absent
+    #[arg(long, value_name = "ADDRESS")]
+    gateway: Option<IpAddr>,
+    /// DNS server for the guests; one to three
+    #[arg(long = "resolver", value_name = "ADDRESS", required = true)]
+    resolvers: Vec<IpAddr>,
+    /// IPv6: the prefix that each server gets, 64 (a network of its own) or 128; 64 if absent and the pool is a /48 or
+    /// shorter
+    #[arg(long, value_name = "LENGTH")]
+    per_server: Option<u8>,
+    #[command(flatten)]
+    settings: Settings,
+}
+
+/// Which pool.
+#[derive(Debug, Args)]
+pub struct One {
+    /// Its id, as `address-pool list` shows it
+    id: i64,
+    #[command(flatten)]
+    settings: Settings,
+}
+
+/// Which addresses, and why.
+#[derive(Debug, Args)]
+pub struct Reserve {
+    /// IPv4 addresses of a pool
+    #[arg(required = true)]
+    addresses: Vec<IpAddr>,
+    /// Why
+    #[arg(long)]
+    note: Option<String>,
+    #[command(flatten)]
+    settings: Settings,
+}
+
+/// Which addresses.
+#[derive(Debug, Args)]
+pub struct Unreserve {
+    /// IPv4 addresses of a pool
+    #[arg(required = true)]
+    addresses: Vec<IpAddr>,
+    #[command(flatten)]
+    settings: Settings,
+}
+
+/// Runs the command.
+pub async fn run(context: &Context, command: AddressPoolCommand) -> Result<()> {
+    match command {
+        AddressPoolCommand::Add(add) => run_add(context, *add).await,
+        AddressPoolCommand::List { settings } => {
+            let app = settings.open().await?;
+            show_all(context, &app, &address_pools::list(&app).await?);
+            Ok(())
+        }
+        AddressPoolCommand::Show(one) => show(context, &one).await,
+        AddressPoolCommand::Drain(one) => set_draining(context, &one, true).await,
+        AddressPoolCommand::Resume(one) => set_draining(context, &one, false).await,
+        AddressPoolCommand::Remove(one) => {
+            address_pools::remove(&one.settings.open().await?, one.id).await?;
+            context.output.note(&format!("The pool {} is removed.", one.id));
+            Ok(())
+        }
+        AddressPoolCommand::Reserve(reserve) => {
+            let app = reserve.settings.open().await?;
+            for address in &reserve.addresses {
+                address_pools::reserve(&app, *address, reserve.note.as_deref()).await?;
+                context.output.note(&format!("{address} is reserved."));
+            }
+            Ok(())
+        }
+        AddressPoolCommand::Unreserve(unreserve) => {
+            let app = unreserve.settings.open().await?;
+            for address in &unreserve.addresses {
+                address_pools::unreserve(&app, *address).await?;
+                context.output.note(&format!("{address} can be given to servers."));
+            }
+            Ok(())
+        }
+    }
+}
+
+async fn run_add(context: &Context, add: Add) -> Result<()> {
+    let app = add.settings.open().await?;
+    let wanted = Wanted {
+        addresses: add.addresses,
+        netmask: add.netmask,
+        gateway: add.gateway,
+        resolvers: add.resolvers,
+        per_server: add.per_server,
+    };
+    let stock = address_pools::add(&app, &add.region, &wanted).await?;
+    if context.output.json {
+        context.output.json(&value(&app, &stock));
+    } else if context.output.quiet {
+        context.output.line(&stock.pool.id.to_string());
+    } else {
+        context.output.facts(&facts(&app, &stock));
+    }
+    if address_pools::is_private(stock.pool.network) {
+        context.output.note(
+            "The network is private. With routed networking its servers reach the outside once `bulut serve` has been \
+             restarted, which translates their addresses; guests go on running meanwhile.",
+        );
+    }
+    Ok(())
+}
+
+async fn set_draining(context: &Context, one: &One, draining: bool) -> Result<()> {
+    let stock = address_pools::set_draining(&one.settings.open().await?, one.id, draining).await?;
+    let note = if draining {
+        format!("The pool {} gives no new addresses; servers have {} of it.", one.id, stock.used)
+    } else {
+        format!("The pool {} gives addresses again.", one.id)
+    };
+    context.output.note(&note);
+    Ok(())
+}
+
+async fn show(context: &Context, one: &One) -> Result<()> {
+    let app = one.settings.open().await?;
+    let stock = address_pools::find(&app, one.id).await?;
+    let entries = address_pools::entries(&app, one.id).await?;
+    if context.output.json {
+        let mut value = value(&app, &stock);
+        if let Some(fields) = value.as_object_mut() {
+            fields.insert("addresses".into(), entries.iter().map(entry_value).collect());
+        }
+        context.output.json(&value);
+        return Ok(());
+    }
+    context.output.facts(&facts(&app, &stock));
+    let rows = entries.iter().map(entry_row).collect();
+    context.output.table(&["address", "state", "server", "note"], rows);
+    Ok(())
+}
+
+fn show_all(context: &Context, app: &App, stocks: &[Stock]) {
+    if context.output.json {
+        let values: Vec<Value> = stocks.iter().map(|stock| value(app, stock)).collect();
+        context.output.json(&values);
+        return;
+    }
+    let row = |stock: &Stock| {
+        vec![
+            stock.pool.id.to_string(),
+            stock.region.clone(),
+            format!("{}/{}", stock.pool.network, stock.pool.prefix),
+            per_server(stock),
+            state(stock).to_owned(),
+            count(stock.free()),
+            stock.used.to_string(),
+            stock.reserved.to_string(),
+            stock.resting.to_string(),
+        ]
+    };
+    let head = ["id", "region", "network", "per server", "state", "free", "used", "reserved", "resting"];
+    context.output.table(&head, stocks.iter().map(row).collect());
+}
+
+fn state(stock: &Stock) -> &'static str {
+    if stock.is_draining { "draining" } else { "ready" }
+}
+
+fn per_server(stock: &Stock) -> String {
+    format!("/{}", stock.per_server)
+}
+
+/// A number of addresses; those of an IPv6 pool with single addresses never run out.
+fn count(number: Option<u64>) -> String {
+    number.map_or_else(|| "unlimited".to_owned(), |number| number.to_string())
+}
+
+fn join(parts: &[impl ToString]) -> String {
+    parts.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+fn facts(app: &App, stock: &Stock) -> Vec<(&'static str, String)> {
+    vec![
+        ("id", stock.pool.id.to_string()),
+        ("region", stock.region.clone()),
+        ("network", format!("{}/{}", stock.pool.network, stock.pool.prefix)),
+        ("per server", per_server(stock)),
+        ("gateway", stock.pool.gateway.to_string()),
+        ("resolvers", join(&stock.pool.resolvers)),
+        ("reverse zones", join(&address_pools::reverse_zones(app, &stock.pool))),
+        ("state", state(stock).to_owned()),
+        ("free", count(stock.free())),
+        ("used", stock.used.to_string()),
+        ("reserved", stock.reserved.to_string()),
+        ("resting", stock.resting.to_string()),
+    ]
+}
+
+fn value(app: &App, stock: &Stock) -> Value {
+    json!({
+        "id": stock.pool.id,
+        "region": stock.region,
+        "network": stock.pool.network,
+        "prefix": stock.pool.prefix,
+        "per_server": stock.per_server,
+        "gateway": stock.pool.gateway,
+        "resolvers": stock.pool.resolvers,
+        "reverse_zones": address_pools::reverse_zones(app, &stock.pool),
+        "state": state(stock),
+        "total": stock.total,
+        "free": stock.free(),
+        "used": stock.used,
+        "reserved": stock.reserved,
+        "resting": stock.resting,
+    })
+}
+
+/// The states of an address that is not free, one word each.
+fn entry_state(entry: &Entry) -> &'static str {
+    match (entry.server, entry.reserved) {
+        (Some(_), false) => "used",
+        (Some(_), true) => "used, reserved",
+        (None, true) => "reserved",
+        (None, false) => "resting",
+    }
+}
+
+fn entry_row(entry: &Entry) -> Vec<String> {
+    vec![
+        entry.address.to_string(),
+        entry_state(entry).to_owned(),
+        entry.server.map(|server| server.to_string()).unwrap_or_default(),
+        entry.note.clone().unwrap_or_default(),
+    ]
+}
+
+fn entry_value(entry: &Entry) -> Value {
+    json!({
+        "address": entry.address,
+        "state": entry_state(entry),
+        "server_id": entry.server.map(|server| server.0),
+        "note": entry.note,
+        "released_at": entry.released_at.map(|released| released.wire()),
+    })
+}

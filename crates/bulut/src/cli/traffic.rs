@@ -1,0 +1,174 @@
+//! Room: the command line. `bulut traffic …`: what all servers moved in a month, and what becomes of those that have
+//! used all that their package includes; on the box.
+
+use super::context::Context;
+use super::failure::{Failure, Result};
+use super::settings::Settings;
+use crate::domain::traffic;
+use bulut_model::ServerId;
+use bulut_model::traffic_month::{AtLimit, BYTES_PER_TB, Month};
+use bulut_store::traffic_months::Line;
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+/// Traffic of the servers on this machine, month by month
+#[derive(Debug, Subcommand)]
+pub enum TrafficCommand {
+    /// List what servers moved in a month, those first that moved most
+    #[command(visible_alias = "ls")]
+    List(List),
+    /// Show or set what becomes of servers of a package that have used all: nothing or stop
+    AtLimit(AtLimitOf),
+    /// Let a server use more than its package includes until this month is over
+    Allow(Allow),
+}
+
+/// Which month.
+#[derive(Debug, Args)]
+pub struct List {
+    /// Like 2026-02, in UTC; this month if absent
+    #[arg(long, value_name = "MONTH")]
+    month: Option<String>,
+    #[command(flatten)]
+    settings: Settings,
+}
+
+/// Which package, and what.
+#[derive(Debug, Args)]
+pub struct AtLimitOf {
+    /// Slug of the package; all packages are shown if absent
+    package: Option<String>,
+    /// nothing, or stop: they are powered off, and start again in the next month, with a larger package, or when they
+    /// are allowed more
+    #[arg(requires = "package")]
+    action: Option<String>,
+    #[command(flatten)]
+    settings: Settings,
+}
+
+/// Which server.
+#[derive(Debug, Args)]
+pub struct Allow {
+    /// The server's id
+    server: i64,
+    /// Take it back
+    #[arg(long)]
+    undo: bool,
+    #[command(flatten)]
+    settings: Settings,
+}
+
+/// Runs the command.
+pub async fn run(context: &Context, command: TrafficCommand) -> Result<()> {
+    match command {
+        TrafficCommand::List(list) => run_list(context, list).await,
+        TrafficCommand::AtLimit(of) => at_limit(context, of).await,
+        TrafficCommand::Allow(allow) => {
+            let app = allow.settings.open().await?;
+            let month = traffic::set_allowed(&app, ServerId(allow.server), !allow.undo).await?;
+            let may = if allow.undo { "may not use" } else { "may use" };
+            let note = format!("Server {} {may} more than its package includes in {month}.", allow.server);
+            context.output.note(&note);
+            Ok(())
+        }
+    }
+}
+
+async fn run_list(context: &Context, list: List) -> Result<()> {
+    let month = list.month.as_deref().map(Month::parse).transpose()?;
+    let (month, lines) = traffic::month(&list.settings.open().await?, month).await?;
+    if context.output.json {
+        context.output.json(&lines.iter().map(value).collect::<Vec<_>>());
+        return Ok(());
+    }
+    context.output.note(&format!("Traffic of {month}"));
+    let head = [
+        "server",
+        "name",
+        "account",
+        "package",
+        "received GB",
+        "sent GB",
+        "of TB",
+        "used",
+        "at limit",
+        "note",
+    ];
+    context.output.table(&head, lines.iter().map(row).collect());
+    Ok(())
+}
+
+async fn at_limit(context: &Context, of: AtLimitOf) -> Result<()> {
+    let app = of.settings.open().await?;
+    if let (Some(package), Some(action)) = (&of.package, &of.action) {
+        let action = AtLimit::parse(action)?;
+        traffic::set_at_limit(&app, package, action).await?;
+        let what = if action == AtLimit::Stop { "are stopped" } else { "go on" };
+        context.output.note(&format!("Servers of {package} {what} when their traffic is used up."));
+        return Ok(());
+    }
+    let mut all = traffic::at_limits(&app).await?;
+    if let Some(package) = &of.package {
+        all.retain(|(slug, ..)| slug == package);
+        if all.is_empty() {
+            return Err(
+                Failure::refused(format!("there is no package '{package}'")).hint("bulut traffic at-limit")
+            );
+        }
+    }
+    if context.output.json {
+        let one = |(slug, tb, action): &(String, u64, AtLimit)| json!({ "package": slug, "traffic_tb": tb, "at_limit": action.as_str() });
+        context.output.json(&all.iter().map(one).collect::<Vec<_>>());
+        return Ok(());
+    }
+    let row =
+        |(slug, tb, action): (String, u64, AtLimit)| vec![slug, tb.to_string(), action.as_str().to_owned()];
+    context.output.table(&["package", "TB in a month", "at limit"], all.into_iter().map(row).collect());
+    Ok(())
+}
+
+/// Bytes in GB, the thousandth part of the TB of packages.
+pub(super) fn gigabytes(bytes: u64) -> String {
+    format!("{:.3}", bytes as f64 / (BYTES_PER_TB / 1000) as f64)
+}
+
+fn percent(line: &Line) -> Option<f64> {
+    let included = line.used.included_bytes()?;
+    Some(line.used.total_bytes() as f64 * 100.0 / included as f64)
+}
+
+fn row(line: &Line) -> Vec<String> {
+    let note = match (line.used.is_allowed_more, line.stopped_at) {
+        (true, _) => "allowed more".to_owned(),
+        (false, Some(at)) => format!("stopped {}", at.wire()),
+        (false, None) => String::new(),
+    };
+    vec![
+        line.server.to_string(),
+        line.name.clone(),
+        line.account.clone(),
+        line.package.clone(),
+        gigabytes(line.used.received_bytes),
+        gigabytes(line.used.sent_bytes),
+        line.used.traffic_tb.to_string(),
+        percent(line).map_or_else(String::new, |percent| format!("{percent:.1} %")),
+        line.used.at_limit.as_str().to_owned(),
+        note,
+    ]
+}
+
+fn value(line: &Line) -> Value {
+    json!({
+        "server_id": line.server.0,
+        "name": line.name,
+        "account": line.account,
+        "package": line.package,
+        "month": line.used.month.to_string(),
+        "received_bytes": line.used.received_bytes,
+        "sent_bytes": line.used.sent_bytes,
+        "included_bytes": line.used.included_bytes(),
+        "at_limit": line.used.at_limit.as_str(),
+        "is_allowed_more": line.used.is_allowed_more,
+        "stopped_at": line.stopped_at.map(|at| at.wire()),
+    })
+}
