@@ -255,9 +255,9 @@ async fn a_change_that_fails_for_good_at_any_step_changes_nothing() {
     }
 }
 
-async fn die_at_any_step(database: Database) {
+async fn die_at_any_step(database: Database, moments: &[&str]) {
     for change in CHANGES {
-        for moment in ["before", "after"] {
+        for moment in moments {
             for (point, _) in change.points(moment) {
                 let mut cloud = TestCloud::on(database).await;
                 let account = cloud.customer("alice").await.account;
@@ -280,12 +280,13 @@ async fn die_at_any_step(database: Database) {
 
 #[tokio::test]
 async fn a_change_that_dies_at_any_step_is_done_after_a_restart_on_sqlite() {
-    die_at_any_step(Database::Sqlite).await;
+    die_at_any_step(Database::Sqlite, &["before", "after"]).await;
 }
 
 #[tokio::test]
 async fn a_change_that_dies_at_any_step_is_done_after_a_restart_on_postgresql() {
-    die_at_any_step(Database::Postgres).await;
+    // What differs between the databases is what is written after a step.
+    die_at_any_step(Database::Postgres, &["after"]).await;
 }
 
 #[tokio::test]

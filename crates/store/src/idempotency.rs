@@ -51,6 +51,19 @@ pub async fn keep(
     Ok(())
 }
 
+/// All that are kept, each with its account and key, for whoever looks what the database holds.
+pub async fn all(s: &impl Session) -> Result<Vec<(AccountId, String, Kept)>> {
+    let sql = "SELECT account_id, idempotency_key, fingerprint, sealed_answer FROM idempotency \
+               ORDER BY account_id, idempotency_key";
+    let mut kept = Vec::new();
+    for row in s.all(sql, vec![]).await? {
+        let answer =
+            Kept { fingerprint: row.text("fingerprint")?, sealed_answer: row.text("sealed_answer")? };
+        kept.push((AccountId(row.int("account_id")?), row.text("idempotency_key")?, answer));
+    }
+    Ok(kept)
+}
+
 /// Forgets answers given before `before`, at most `limit` of them; answers how many.
 pub async fn sweep(s: &impl Session, before: Timestamp, limit: i64) -> Result<u64> {
     Ok(s.execute(
