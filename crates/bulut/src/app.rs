@@ -5,11 +5,12 @@
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::domain::callers::Callers;
+use crate::domain::limits::Limits;
 use crate::domain::tokens::Keys;
 use crate::faults::Faults;
 use crate::metrics::Metrics;
-use crate::vault::Vault;
 use crate::reconcile::names::Names;
+use crate::vault::Vault;
 use bulut_compute::Driver;
 use bulut_model::{Error, NodeId, Result};
 use bulut_store::{Store, migrations};
@@ -34,10 +35,11 @@ struct Inner {
     vault: Vault,
     keys: Keys,
     callers: Callers,
+    limits: Limits,
     metrics: Metrics,
+    names: Names,
     faults: Faults,
     drivers: RwLock<BTreeMap<NodeId, Arc<dyn Driver>>>,
-    names: Names,
     /// Different at each start of a process: the owner's half of an operation's fence.
     process: String,
     work: Notify,
@@ -57,11 +59,12 @@ impl App {
             vault,
             keys: Keys::default(),
             callers: Callers::default(),
+            limits: Limits::default(),
             metrics: Metrics::new(),
+            names: Names::default(),
             faults,
             drivers: RwLock::default(),
             process: uuid::Uuid::new_v4().to_string(),
-            names: Names::default(),
             work: Notify::new(),
             hashing: Semaphore::new(HASHES_AT_ONCE),
         }))
@@ -163,9 +166,6 @@ impl App {
         &self.0.callers
     }
 
-    /// Counters.
-    pub fn metrics(&self) -> &Metrics {
-        &self.0.metrics
     /// How often who may ask.
     pub fn limits(&self) -> &Limits {
         &self.0.limits
@@ -176,6 +176,9 @@ impl App {
         &self.0.names
     }
 
+    /// Counters.
+    pub fn metrics(&self) -> &Metrics {
+        &self.0.metrics
     }
 
     /// Faults that a test has asked for.

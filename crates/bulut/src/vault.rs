@@ -1,5 +1,7 @@
 //! Secrets at rest: sealed with XChaCha20-Poly1305 under the master key, bound to the place they are stored in.
 //!
+//! Secrets that are only compared, and that nobody could guess, are kept as keyed digests.
+//!
 //! A sealed text is `v1:` and Base64 of nonce and ciphertext. Its associated data names table, id and column,
 //! so that a value copied to another row does not open.
 
@@ -10,13 +12,19 @@ use base64::engine::general_purpose::STANDARD;
 use bulut_model::{Error, Result};
 use chacha20poly1305::aead::{Aead as _, KeyInit as _, Payload};
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};
+use hmac::{Hmac, Mac as _};
+use sha2::Sha256;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use zeroize::Zeroizing;
 
 /// Seals and opens secrets.
-pub struct Vault(XChaCha20Poly1305);
+pub struct Vault {
+    cipher: XChaCha20Poly1305,
+    /// Keyed by the master key, as the cipher is; its first message says what for.
+    mac: Hmac<Sha256>,
+}
 
 impl std::fmt::Debug for Vault {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -27,7 +35,10 @@ impl std::fmt::Debug for Vault {
 impl Vault {
     /// A vault under this key.
     pub fn new(key: &[u8; 32]) -> Self {
-        Self(XChaCha20Poly1305::new(key.into()))
+        // HMAC pads a short key with zeros to its block.
+        let mut block = Zeroizing::new([0; 64]);
+        block[..key.len()].copy_from_slice(key);
+        Self { cipher: XChaCha20Poly1305::new(key.into()), mac: Hmac::<Sha256>::new((&*block).into()) }
     }
 
     /// The master key from `BULUT_MASTER_KEY` (Base64 of 32 bytes), else from `master.key` in the state
@@ -72,7 +83,7 @@ impl Vault {
         let nonce = random_bytes::<24>();
         let payload = Payload { msg: secret, aad: place.as_bytes() };
         let sealed = self
-            .0
+            .cipher
             .encrypt(&XNonce::from(nonce), payload)
             .map_err(|_| Error::internal(format!("{place} cannot be sealed")))?;
         Ok(format!("v1:{}", STANDARD.encode([nonce.as_slice(), &sealed].concat())))
@@ -88,13 +99,54 @@ impl Vault {
             sealed.strip_prefix("v1:").and_then(|text| STANDARD.decode(text).ok()).ok_or_else(refuse)?;
         let (nonce, ciphertext) = bytes.split_first_chunk::<24>().ok_or_else(refuse)?;
         let payload = Payload { msg: ciphertext, aad: place.as_bytes() };
-        self.0.decrypt(&XNonce::from(*nonce), payload).map(Zeroizing::new).map_err(|_| refuse())
+        self.cipher.decrypt(&XNonce::from(*nonce), payload).map(Zeroizing::new).map_err(|_| refuse())
+    }
+}
+
+impl Vault {
+    fn digesting(&self, place: &str, secret: &str) -> Hmac<Sha256> {
+        let mut mac = self.mac.clone();
+        for text in ["bulut digest", place, secret] {
+            mac.update(&(text.len() as u64).to_be_bytes());
+            mac.update(text.as_bytes());
+        }
+        mac
+    }
+
+    /// A digest of a random secret for the place `place`, hexadecimal. Fast, so never for a secret that a person chose.
+    pub fn digest(&self, place: &str, secret: &str) -> String {
+        let digest = self.digesting(place, secret).finalize().into_bytes();
+        digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// Whether the secret has this digest, in a time that tells nothing of how much of it is right.
+    pub fn has_digest(&self, place: &str, secret: &str, digest: &str) -> bool {
+        let bytes: Option<Vec<u8>> = (0..digest.len())
+            .step_by(2)
+            .map(|at| digest.get(at..at + 2).and_then(|pair| u8::from_str_radix(pair, 16).ok()))
+            .collect();
+        bytes.is_some_and(|bytes| self.digesting(place, secret).verify_slice(&bytes).is_ok())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_digest_is_of_one_secret_in_one_place_under_one_key() {
+        let vault = Vault::new(&[7; 32]);
+        let digest = vault.digest("api_key", "tomato");
+        assert!(vault.has_digest("api_key", "tomato", &digest));
+        assert_eq!(digest, vault.digest("api_key", "tomato"));
+        for (place, secret) in [("api_key", "tomate"), ("api_ke", "ytomato"), ("other", "tomato")] {
+            assert!(!vault.has_digest(place, secret, &digest), "{place} {secret}");
+        }
+        assert!(!Vault::new(&[8; 32]).has_digest("api_key", "tomato", &digest));
+        for broken in ["", "zz", &digest[1..], &digest[2..], "é"] {
+            assert!(!vault.has_digest("api_key", "tomato", broken), "{broken}");
+        }
+    }
 
     #[test]
     fn a_secret_opens_only_in_its_own_place_and_under_its_own_key() {

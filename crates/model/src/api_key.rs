@@ -2,10 +2,11 @@
 
 use crate::network::Network;
 use crate::{AccountId, ApiKeyId, Timestamp};
+use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 
 /// A key as the house knows it; the key itself was shown once and is known to nobody.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ApiKey {
     /// Its id.
     pub id: ApiKeyId,

@@ -9,6 +9,8 @@ use time::{
 const WIRE: &[BorrowedFormatItem<'static>] =
     format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]Z");
 
+const US_DATE: &[BorrowedFormatItem<'static>] = format_description!("[month]/[day]/[year]");
+
 /// Microseconds since 1970-01-01T00:00:00Z.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -30,6 +32,14 @@ impl Timestamp {
         OffsetDateTime::from_unix_timestamp(self.unix_seconds())
             .ok()
             .and_then(|t| t.format(WIRE).ok())
+            .unwrap_or_default()
+    }
+
+    /// `MM/DD/YYYY`, the form of days in the Cloud at Cost document.
+    pub fn us_date(self) -> String {
+        OffsetDateTime::from_unix_timestamp(self.unix_seconds())
+            .ok()
+            .and_then(|t| t.format(US_DATE).ok())
             .unwrap_or_default()
     }
 
@@ -71,6 +81,11 @@ mod tests {
         {
             assert_eq!(Timestamp::from_wire(other), None, "{other}");
         }
+    }
+
+    #[test]
+    fn a_day_is_the_documents() {
+        assert_eq!(Timestamp::from_unix_seconds(1_390_694_400).us_date(), "01/26/2014");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use crate::packages::{offered, signed};
 use crate::session::{Failure, Row, Session, to_json};
 use bulut_model::catalog::{Image, ImageFiles, ImageKind};
 use bulut_model::{Error, ImageId, RegionId, Result};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 const SELECT: &str = "SELECT image.id AS id, image.slug AS slug, image.name AS name, \
      image.distribution AS distribution, image.kind AS kind, image.min_cpu AS min_cpu, \
@@ -61,6 +61,16 @@ pub async fn list(s: &impl Session) -> Result<Vec<Image>> {
     let mut offered = offered(s, OFFERED).await?;
     let rows = s.all(&format!("{SELECT} ORDER BY image.position, image.id"), vec![]).await?;
     rows.iter().map(|row| Ok(image(row, offered.remove(&row.int("id")?).unwrap_or_default())?)).collect()
+}
+
+/// All images with their numbers in Cloud at Cost's list of templates. One that was given none has one that derives from
+/// its id, beyond those that are given.
+pub async fn templates(s: &impl Session) -> Result<Vec<(i64, Image)>> {
+    let numbers = s.all("SELECT id, COALESCE(cac_id, 1000 + id) AS number FROM image", vec![]).await?;
+    let numbers: HashMap<i64, i64> =
+        numbers.iter().map(|row| Ok((row.int("id")?, row.int("number")?))).collect::<Result<_, Failure>>()?;
+    let images = list(s).await?.into_iter();
+    Ok(images.filter_map(|image| Some((*numbers.get(&image.id.0)?, image))).collect())
 }
 
 /// The image with this slug.

@@ -220,10 +220,13 @@ pub async fn set_hostname(s: &impl Session, id: ServerId, hostname: &str) -> Res
     Ok(())
 }
 
-/// Sets the name, which its owner chose.
-pub async fn set_name(s: &impl Session, id: ServerId, name: &str) -> Result<()> {
-    s.execute("UPDATE server SET name = $2, is_named = 1 WHERE id = $1", vec![id.0.into(), name.into()])
-        .await?;
+/// Sets the name, and whether its owner chose it.
+pub async fn set_name(s: &impl Session, id: ServerId, name: &str, is_named: bool) -> Result<()> {
+    s.execute(
+        "UPDATE server SET name = $2, is_named = $3 WHERE id = $1",
+        vec![id.0.into(), name.into(), i64::from(is_named).into()],
+    )
+    .await?;
     Ok(())
 }
 
@@ -329,10 +332,33 @@ pub async fn details(s: &impl Session, id: ServerId) -> Result<Details> {
     })
 }
 
+/// Root's passwords on the account's servers that exist, sealed.
+pub async fn sealed_passwords(s: &impl Session, account: AccountId) -> Result<Vec<(ServerId, String)>> {
+    let rows = s
+        .all(
+            "SELECT id, sealed_password FROM server WHERE account_id = $1 AND phase <> 'destroyed' \
+             AND sealed_password IS NOT NULL",
+            vec![account.0.into()],
+        )
+        .await?;
+    let one = |row: &Row| Ok((ServerId(row.int("id")?), row.text("sealed_password")?));
+    Ok(rows.iter().map(one).collect::<Result<_, Failure>>()?)
+}
+
 /// Whether the account has, or had, this server.
 pub async fn was_owned(s: &impl Session, account: AccountId, id: ServerId) -> Result<bool> {
     let sql = "SELECT id FROM server WHERE id = $1 AND account_id = $2";
     Ok(s.one(sql, vec![id.0.into(), account.0.into()]).await?.is_some())
+}
+
+/// The account's servers that operations since `since` were about, gone ones too, without tags and operations.
+pub async fn list_operated(s: &impl Session, account: AccountId, since: Timestamp) -> Result<Vec<Server>> {
+    let sql = format!(
+        "{SELECT} WHERE server.account_id = $1 AND server.id IN \
+         (SELECT server_id FROM operation WHERE account_id = $1 AND created_at >= $2)"
+    );
+    let rows = s.all(&sql, vec![account.0.into(), since.0.into()]).await?;
+    Ok(rows.iter().map(server).collect::<Result<_, _>>()?)
 }
 
 /// The servers of a node that exist, for the reconciler: without tags and operations.

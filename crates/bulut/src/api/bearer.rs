@@ -2,8 +2,10 @@
 //!
 //! Promises: the token itself never reaches a log or an answer. Must not know: what is in a token.
 
+use crate::api::arrival;
 use crate::app::App;
 use crate::domain::access::Caller;
+use crate::domain::limits::Who;
 use crate::domain::sessions;
 use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
@@ -11,7 +13,7 @@ use bulut_model::{Error, Result};
 
 /// The account that bears the request's token.
 ///
-/// Errors: `Unauthenticated` without a token that holds.
+/// Errors: `Unauthenticated` without a token that holds; `RateLimited`.
 pub async fn caller(app: &App, headers: &HeaderMap) -> Result<Caller> {
     let token = token(headers).ok_or_else(|| {
         Error::unauthenticated(
@@ -21,6 +23,7 @@ pub async fn caller(app: &App, headers: &HeaderMap) -> Result<Caller> {
     })?;
     let caller = sessions::authenticate(app, token).await?;
     tracing::Span::current().record("account.id", caller.account.id.0);
+    arrival::charge(app, Who::Account(caller.account.id))?;
     Ok(caller)
 }
 

@@ -5,6 +5,7 @@
 //! dialect's own envelope; HEAD and OPTIONS answered; security headers. Neither tokens nor bodies nor query
 //! values nor raw paths reach the log. Must not know: any call.
 
+use crate::api::arrival::{self, Arrival};
 use crate::api::cors::Cors;
 use crate::api::dialect::Dialect;
 use crate::api::failure::Failure;
@@ -41,20 +42,24 @@ pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Told of every answer: method, pattern of the route (never the path), status, latency.
 pub type Observer = Box<dyn Fn(&str, &str, u16, Duration) + Send + Sync>;
 
+/// Asked about every request before it is dealt with: its arrival, and whether its sender may send it now.
+pub type Gate = Box<dyn Fn(&Request) -> (Arrival, Result<(), Failure>) + Send + Sync>;
+
 /// What the plumbing needs.
 struct Plumbing {
     cors: Cors,
     observe: Observer,
+    gate: Gate,
 }
 
 /// Puts the plumbing around all routes.
-pub fn plumb(routes: Router, cors: Cors, observe: Observer) -> Router {
+pub fn plumb(routes: Router, cors: Cors, observe: Observer, gate: Gate) -> Router {
     let routes = routes
         .fallback(async |request: Request| Dialect::of(request.uri().path()).answer(&Failure::UnknownPath))
         .method_not_allowed_fallback(other_method)
         .layer(middleware::from_fn(routed));
     // Around the router as a whole, since what changes the path must come before the route is looked up.
-    let around = middleware::from_fn_with_state(Arc::new(Plumbing { cors, observe }), around);
+    let around = middleware::from_fn_with_state(Arc::new(Plumbing { cors, observe, gate }), around);
     Router::new().fallback_service(ServiceBuilder::new().layer(around).service(routes))
 }
 
@@ -98,20 +103,25 @@ async fn around(State(plumbing): State<Arc<Plumbing>>, mut request: Request, nex
         account.id = Empty,
     );
     let preflight = plumbing.cors.preflight(&request);
+    let (arrival, may) = (plumbing.gate)(&request);
+    let reads = arrival.only_reads();
     let answered = async {
         if let Some(response) = preflight {
             return response;
         }
-        match with_body(request, BODY_TIME).await {
+        // The body is read also where nobody will look at it: a client that is still sending would see no answer.
+        let read = with_body(request, dialect.reads_bodies_of_gets(), BODY_TIME).await;
+        match may.and(read) {
             Ok(request) => next.run(request).await,
             Err(failure) => dialect.answer(&failure),
         }
     };
-    let mut response = answered.instrument(span.clone()).await;
+    let (mut response, allowance) = arrival.within(answered).instrument(span.clone()).await;
+    arrival::tell(allowance, response.headers_mut());
     plumbing.cors.mark(origin, response.headers_mut());
     finish(response.headers_mut(), id);
     let took = started.elapsed();
-    span.in_scope(|| note_end(&method, response.status(), took));
+    span.in_scope(|| note_end(reads, response.status(), took));
     let route = response.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str);
     (plumbing.observe)(known(&method), route, response.status().as_u16(), took);
     response
@@ -128,10 +138,10 @@ fn known(method: &Method) -> &str {
 }
 
 /// One line a request. Reads are many, and counted by the metrics: they are worth a line to a developer only.
-fn note_end(method: &Method, status: StatusCode, latency: Duration) {
+fn note_end(reads: bool, status: StatusCode, latency: Duration) {
     let latency_us = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
     let status = status.as_u16();
-    if matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS) {
+    if reads {
         tracing::debug!(http.status = status, latency_us, "answered");
     } else {
         tracing::info!(http.status = status, latency_us, "answered");
@@ -189,14 +199,15 @@ fn tidy(request: &mut Request) {
 }
 
 /// Reads the body to its end, so that handlers get it whole and clients never write into a closed connection.
-/// On GET and HEAD it does not count, and is thrown away.
-async fn with_body(request: Request, limit: Duration) -> Result<Request, Failure> {
+/// On GET and HEAD it does not count, unless the dialect says so, and is thrown away.
+async fn with_body(request: Request, of_gets: bool, limit: Duration) -> Result<Request, Failure> {
     use axum::body::HttpBody as _;
     let (parts, body) = request.into_parts();
     if body.is_end_stream() {
         return Ok(Request::from_parts(parts, body));
     }
-    let keep = if matches!(parts.method, Method::GET | Method::HEAD) { 0 } else { BODY_MAX };
+    let is_get = matches!(parts.method, Method::GET | Method::HEAD);
+    let keep = if is_get && !of_gets { 0 } else { BODY_MAX };
     let declared = parts.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
     if keep > 0 && declared.is_some_and(|length: usize| length > DISCARD_MAX) {
         return Err(Failure::TooLarge(BODY_MAX));

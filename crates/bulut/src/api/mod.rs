@@ -2,12 +2,16 @@
 //!
 //! A handler does four things: extract, one domain verb, convert, status. Must not know: SQL, drivers, rules.
 
+mod arrival;
 mod bearer;
+pub mod cac;
+mod client_address;
 pub mod cloude;
 mod cors;
 mod dialect;
 pub mod failure;
 mod http;
+mod idempotency;
 pub mod native;
 mod openapi;
 pub mod params;
@@ -23,9 +27,10 @@ use cors::Cors;
 pub fn router(app: App) -> Router {
     let cors = Cors::new(app.config().cors_origins.clone());
     let routes = cloude::router(app.clone()).merge(native::router(app.clone()));
-    let routes = routes.merge(panel::router(app.clone()));
+    let routes = routes.merge(panel::router(app.clone())).merge(cac::router(app.clone()));
+    let gate = arrival::gate(app.clone());
     let observe = move |method: &str, route: &str, status, took| {
         app.metrics().request(method, route, status, took);
     };
-    http::plumb(routes, cors, Box::new(observe))
+    http::plumb(routes, cors, Box::new(observe), gate)
 }

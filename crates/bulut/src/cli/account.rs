@@ -33,6 +33,10 @@ pub enum AccountCommand {
     Suspend(One),
     /// Let a suspended account act again
     Resume(One),
+    /// Leave passwords out of the account's lists of servers
+    HidePasswords(One),
+    /// Show them there, as Cloud at Cost clients expect
+    ShowPasswords(One),
 }
 
 /// What the account is.
@@ -111,6 +115,8 @@ pub async fn run(context: &Context, command: AccountCommand) -> Result<()> {
         AccountCommand::SetPassword(change) => set_password(context, change).await,
         AccountCommand::Suspend(one) => set_standing(context, one, Standing::Suspended).await,
         AccountCommand::Resume(one) => set_standing(context, one, Standing::Active).await,
+        AccountCommand::HidePasswords(one) => set_hides_secrets(context, one, true).await,
+        AccountCommand::ShowPasswords(one) => set_hides_secrets(context, one, false).await,
     }
 }
 
@@ -149,6 +155,13 @@ async fn set_password(context: &Context, change: SetPassword) -> Result<()> {
 async fn set_standing(context: &Context, one: One, standing: Standing) -> Result<()> {
     let app = one.settings.open().await?;
     let account = accounts::set_standing(&app, &one.account, standing).await?;
+    print(context, &account, None);
+    Ok(())
+}
+
+async fn set_hides_secrets(context: &Context, one: One, hides: bool) -> Result<()> {
+    let app = one.settings.open().await?;
+    let account = accounts::set_hides_secrets(&app, &one.account, hides).await?;
     print(context, &account, None);
     Ok(())
 }
@@ -194,6 +207,7 @@ fn describe(account: &Account) -> Value {
         "last_name": account.last_name,
         "standing": account.standing.as_str(),
         "is_operator": account.is_operator,
+        "hides_passwords": account.hides_secrets,
     })
 }
 
@@ -213,6 +227,9 @@ fn print(context: &Context, account: &Account, password: Option<String>) {
     let mut facts = vec![("id", account.id.to_string()), ("e-mail", account.email.clone())];
     facts.extend(account.user_name.clone().map(|name| ("user name", name)));
     facts.push(("standing", account.standing.as_str().to_owned()));
+    if account.hides_secrets {
+        facts.push(("passwords", "left out of lists".to_owned()));
+    }
     if let Some(password) = password {
         facts.push(("password", password));
         context.output.note("The password is shown this once.");

@@ -6,9 +6,11 @@
 
 pub mod account;
 pub mod address_pool;
+pub mod api_key;
 pub mod cloud;
 pub mod completions;
 pub mod context;
+pub mod dns;
 pub mod doctor;
 pub mod event;
 pub mod failure;
@@ -21,6 +23,7 @@ pub mod migrate;
 pub mod node;
 pub mod output;
 pub mod package;
+pub mod pool;
 pub mod region;
 pub mod serve;
 pub mod server;
@@ -108,11 +111,17 @@ enum Command {
     #[command(subcommand)]
     Account(account::AccountCommand),
     #[command(subcommand)]
+    ApiKey(api_key::ApiKeyCommand),
+    #[command(subcommand)]
+    Pool(pool::PoolCommand),
+    #[command(subcommand)]
     AddressPool(address_pool::AddressPoolCommand),
     #[command(subcommand)]
     Traffic(traffic::TrafficCommand),
     #[command(subcommand)]
     Node(node::NodeCommand),
+    #[command(subcommand)]
+    Dns(dns::DnsCommand),
     #[command(subcommand)]
     SigningKey(signing_key::SigningKeyCommand),
     /// Check what this machine needs to run a cloud, and say how to mend what is missing
@@ -176,9 +185,12 @@ async fn dispatch(cli: Cli, output: Output) -> Result<()> {
         }
         Command::Migrate(settings) => migrate::run(&context, &settings).await,
         Command::Account(command) => account::run(&context, command).await,
+        Command::ApiKey(command) => api_key::run(&context, command).await,
+        Command::Pool(command) => pool::run(&context, command).await,
         Command::AddressPool(command) => address_pool::run(&context, command).await,
         Command::Traffic(command) => traffic::run(&context, command).await,
         Command::Node(command) => node::run(&context, command).await,
+        Command::Dns(command) => dns::run(&context, command).await,
         Command::SigningKey(command) => signing_key::run(&context, command).await,
         Command::Doctor(settings) => doctor::run(&context, &settings).await,
         Command::Completions(completions) => completions::run(&context, &completions),

@@ -160,6 +160,60 @@ pub struct NativeServer {
     /// Where ssh reaches it, once that is settled.
     #[serde(default)]
     pub ssh: Option<Endpoint>,
+    /// Whether it draws on the account's resource pool.
+    #[serde(default)]
+    pub in_pool: bool,
+    /// `normal` or `safe`.
+    #[serde(default)]
+    pub run_mode: String,
+    /// When it is powered off if it goes on idling, UTC.
+    #[serde(default)]
+    pub powers_off_at: Option<String>,
+}
+
+/// An API key.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+pub struct ApiKey {
+    /// Its id.
+    pub id: u64,
+    /// What its owner calls it.
+    pub name: String,
+    /// How it begins.
+    pub prefix: String,
+    /// From where it may be used.
+    pub addresses: Vec<String>,
+    /// UTC.
+    pub expires_at: Option<String>,
+    /// UTC.
+    pub last_used_at: Option<String>,
+    /// UTC.
+    pub revoked_at: Option<String>,
+    /// The key itself, in the answer that makes it.
+    #[serde(default)]
+    pub key: Option<String>,
+}
+
+/// A resource pool.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Pool {
+    /// Whose, where it is not the caller's own.
+    #[serde(default)]
+    pub account: Option<String>,
+    /// All there is.
+    pub total: Resources,
+    /// What servers have.
+    pub used: Resources,
+}
+
+/// Processors, memory and disk.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Resources {
+    /// Virtual CPUs.
+    pub cpu: u64,
+    /// MiB.
+    pub memory_mib: u64,
+    /// GiB.
+    pub disk_gib: u64,
 }
 
 /// How far the guest's own set-up is.

@@ -86,7 +86,10 @@ pub async fn list(app: &App) -> Result<Vec<(Account, Micros)>> {
     Ok(listed)
 }
 
-async fn named(app: &App, name: &str) -> Result<Account> {
+/// The account with this e-mail address or user name.
+///
+/// Errors: `NotFound`.
+pub async fn named(app: &App, name: &str) -> Result<Account> {
     let found = accounts::find_by_name(app.store(), name.trim()).await?;
     found.map(|(account, _)| account).ok_or_else(|| {
         Error::not_found(format!("There is no account with the e-mail address or user name '{name}'."))
@@ -119,6 +122,14 @@ pub async fn set_standing(app: &App, name: &str, standing: Standing) -> Result<A
     tx.commit().await?;
     tracing::info!(account.id = account.id.0, standing = standing.as_str(), "standing changed");
     Ok(Account { standing, ..account })
+}
+
+/// Says whether lists of the account's servers leave their passwords out.
+pub async fn set_hides_secrets(app: &App, name: &str, hides: bool) -> Result<Account> {
+    let account = named(app, name).await?;
+    accounts::set_hides_secrets(app.store(), account.id, hides).await?;
+    tracing::info!(account.id = account.id.0, hides, "showing of passwords changed");
+    Ok(Account { hides_secrets: hides, ..account })
 }
 
 /// What the caller has.

@@ -9,6 +9,7 @@ use crate::domain::access::Caller;
 use crate::domain::addresses;
 use crate::domain::changes::{self, Begun, Change};
 use crate::domain::plans::size_of_package;
+use crate::domain::pools;
 use crate::domain::snapshots;
 use crate::domain::ssh_keys;
 use base64::Engine as _;
@@ -20,7 +21,7 @@ use bulut_model::operation::OperationKind;
 use bulut_model::run_mode::RunMode;
 use bulut_model::server::{Minimum, USER_DATA_MAX, check_minimum};
 use bulut_model::snapshot::{Snapshot, check_disk};
-use bulut_model::{Error, ImageId, NodeId, OperationId, RegionId, Result, ServerId, SnapshotId};
+use bulut_model::{AccountId, Error, ImageId, NodeId, OperationId, RegionId, Result, ServerId, SnapshotId};
 use bulut_store::operations::Subject;
 use bulut_store::{Tx, images, nodes, operations, packages, regions, servers, tags};
 use serde::{Deserialize, Serialize};
@@ -63,24 +64,37 @@ pub struct Ordered {
 }
 
 /// What an order says about the server, checked.
-struct Checked {
-    name: String,
-    package: Package,
-    hostname: Option<String>,
-    ssh_keys: Vec<String>,
-    user_data: Option<String>,
-    tags: Vec<String>,
+pub(super) struct Checked {
+    /// None where one is to be made from its id.
+    pub name: Option<String>,
+    /// Its size; the package itself where it has one.
+    pub package: Package,
+    /// None where one is to be made from its name.
+    pub hostname: Option<String>,
+    /// OpenSSH public key lines.
+    pub ssh_keys: Vec<String>,
+    /// Plain Base64.
+    pub user_data: Option<String>,
+    /// Tags.
+    pub tags: Vec<String>,
+    /// Whether its size is taken from the account's resource pool.
+    pub in_pool: bool,
 }
 
 /// What the server's disk starts from.
-struct Source {
-    region: RegionId,
+pub(super) struct Source {
+    /// Where it is to be.
+    pub region: RegionId,
     /// Where it has to be; none where any node of the region will do.
-    node: Option<NodeId>,
-    image: ImageId,
-    files: ImageFiles,
-    recipe: Option<String>,
-    snapshot: Option<SnapshotId>,
+    pub node: Option<NodeId>,
+    /// Its image.
+    pub image: ImageId,
+    /// That image's files.
+    pub files: ImageFiles,
+    /// The cloud-config of the application that the image is.
+    pub recipe: Option<String>,
+    /// The snapshot that it is a copy of.
+    pub snapshot: Option<SnapshotId>,
 }
 
 /// Length of a generated root password, characters.
@@ -156,9 +170,12 @@ async fn origin(tx: &Tx, snapshot: &Snapshot) -> Result<Source> {
 }
 
 /// Reserves all that the server needs and queues its operation.
-async fn place(app: &App, change: Change, wanted: Checked, source: Source) -> Result<Ordered> {
+pub(super) async fn place(app: &App, change: Change, wanted: Checked, source: Source) -> Result<Ordered> {
     let package = &wanted.package;
     let size = size_of_package(package);
+    if wanted.in_pool {
+        pools::take(&change, size).await?;
+    }
     let node = match source.node {
         Some(node) => nodes::reserve_on(&change.tx, node, size).await?.then_some(node),
         None => nodes::reserve(&change.tx, source.region, size).await?,
@@ -170,7 +187,7 @@ async fn place(app: &App, change: Change, wanted: Checked, source: Source) -> Re
         node,
         package: package.id,
         image: source.image,
-        name: wanted.name.clone(),
+        name: wanted.name.clone().unwrap_or_default(),
         hostname: wanted.hostname.clone().unwrap_or_default(),
         cpu: package.cpu,
         memory_mib: package.memory_mib,
@@ -183,9 +200,10 @@ async fn place(app: &App, change: Change, wanted: Checked, source: Source) -> Re
         user_data: wanted.user_data.clone(),
         recipe: source.recipe,
         fresh_identity: source.snapshot.is_some(),
-        in_pool: false,
-        is_named: true,
-        run_mode: RunMode::Normal,
+        in_pool: wanted.in_pool,
+        is_named: wanted.name.is_some(),
+        // What costs nothing is not to run for nothing (the contract: servers of the pool start in safe mode).
+        run_mode: if wanted.in_pool { RunMode::Safe } else { RunMode::Normal },
     };
     let server = servers::insert(&change.tx, &new, change.now).await?;
     finish_identity(app, &change, server, &new).await?;
@@ -226,13 +244,25 @@ pub fn no_room(package: &str) -> Error {
 async fn finish_identity(app: &App, change: &Change, server: ServerId, new: &servers::New) -> Result<()> {
     let tx = &change.tx;
     addresses::take(app, tx, new.region, server, change.now).await?;
+    let name = if new.is_named {
+        new.name.clone()
+    } else {
+        let made = made_name(new.account, server);
+        servers::set_name(tx, server, &made, false).await?;
+        made
+    };
     if new.hostname.is_empty() {
-        let hostname = hostname_from(&new.name, &format!("server-{server}"));
+        let hostname = hostname_from(&name, &format!("server-{server}"));
         servers::set_hostname(tx, server, &hostname).await?;
     }
     let password = zeroize::Zeroizing::new(random_password(PASSWORD_LENGTH));
     let sealed = app.vault().seal(&password_place(server), password.as_bytes())?;
     servers::set_sealed_password(tx, server, &sealed).await
+}
+
+/// What a server is called that nobody has named.
+pub fn made_name(account: AccountId, server: ServerId) -> String {
+    format!("c{account}-{server}")
 }
 
 /// The place that a server's root password is sealed for.
@@ -250,7 +280,7 @@ async fn check(app: &App, caller: &Caller, wanted: Wanted, region: &str) -> Resu
     let ssh_keys = ssh_keys::resolve(app, caller, &wanted.ssh_keys).await?;
     let user_data = wanted.user_data.as_deref().map(check_user_data).transpose()?;
     let Wanted { name, hostname, tags, .. } = wanted;
-    Ok(Checked { name, package, hostname, ssh_keys, user_data, tags })
+    Ok(Checked { name: Some(name), package, hostname, ssh_keys, user_data, tags, in_pool: false })
 }
 
 async fn find_region(app: &App, slug: &str) -> Result<Region> {

@@ -24,6 +24,8 @@ pub struct Plan {
     pub password: Option<NewPassword>,
     /// Its new host name.
     pub hostname: Option<String>,
+    /// Its guest is not asked: the reset button is pressed.
+    pub is_forced: bool,
 }
 
 /// A new size, whose room is reserved as far as it is larger.

@@ -15,6 +15,7 @@ use bulut_compute::{Console, ConsoleStream, DriverError, SetupStatus};
 use bulut_model::account::check_password;
 use bulut_model::catalog::Package;
 use bulut_model::error::Kind;
+use bulut_model::name::check_name;
 use bulut_model::operation::OperationKind;
 use bulut_model::server::{Phase, Power, Server, SizeChange};
 use bulut_model::snapshot::check_disk;
@@ -23,6 +24,7 @@ use bulut_store::operations::Subject;
 use bulut_store::{Session, accounts, images, nodes, operations, servers};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
 
 /// The account's servers that exist, oldest first.
 pub async fn list(app: &App, caller: &Caller) -> Result<Vec<Server>> {
@@ -34,6 +36,19 @@ pub async fn list(app: &App, caller: &Caller) -> Result<Vec<Server>> {
 /// Errors: `NotFound`, also for somebody else's.
 pub async fn get(app: &App, caller: &Caller, id: ServerId) -> Result<Server> {
     servers::find_owned(app.store(), caller.account.id, id).await?.ok_or_else(|| not_found(id))
+}
+
+/// Root's passwords on the account's servers, unless its owner wants lists without them.
+pub async fn passwords(app: &App, caller: &Caller) -> Result<HashMap<ServerId, String>> {
+    if caller.account.hides_secrets {
+        return Ok(HashMap::new());
+    }
+    let open = |(id, sealed): (ServerId, String)| {
+        let password = app.vault().open_sealed(&password_place(id), &sealed)?;
+        Ok((id, String::from_utf8_lossy(&password).into_owned()))
+    };
+    let sealed = servers::sealed_passwords(app.store(), caller.account.id).await?;
+    sealed.into_iter().map(open).collect()
 }
 
 /// Checks that the account has this server, or had it once.
@@ -75,6 +90,26 @@ pub async fn reboot(app: &App, caller: &Caller, id: ServerId) -> Result<Operatio
     order_power(app, caller, id, OperationKind::ServerReboot).await
 }
 
+/// Presses the reset button; a stopped server is started.
+pub async fn reset(app: &App, caller: &Caller, id: ServerId) -> Result<OperationId> {
+    let plan = Plan { is_forced: true, ..Plan::default() };
+    order_planned(app, caller, id, OperationKind::ServerReboot, &plan).await
+}
+
+/// Calls the server something else.
+///
+/// Errors: `Invalid` for a bad name, `NotFound`.
+pub async fn rename(app: &App, caller: &Caller, id: ServerId, name: &str) -> Result<()> {
+    check_name("name", name)?;
+    let change = match Change::begin(app, caller).await? {
+        Begun::Again(()) => return Ok(()),
+        Begun::First(change) => change,
+    };
+    let found = servers::find_owned(&change.tx, change.account.id, id).await?;
+    servers::set_name(&change.tx, found.ok_or_else(|| not_found(id))?.id, name, true).await?;
+    change.commit(()).await
+}
+
 /// Ends a server for good. Its snapshots stay.
 pub async fn destroy(app: &App, caller: &Caller, id: ServerId) -> Result<OperationId> {
     order_power(app, caller, id, OperationKind::ServerDestroy).await
@@ -82,6 +117,16 @@ pub async fn destroy(app: &App, caller: &Caller, id: ServerId) -> Result<Operati
 
 /// Queues an operation without a plan on a server of the caller, which holds the server until it ends.
 async fn order_power(app: &App, caller: &Caller, id: ServerId, kind: OperationKind) -> Result<OperationId> {
+    order_planned(app, caller, id, kind, &Plan::default()).await
+}
+
+async fn order_planned(
+    app: &App,
+    caller: &Caller,
+    id: ServerId,
+    kind: OperationKind,
+    plan: &Plan,
+) -> Result<OperationId> {
     let change = match Change::begin(app, caller).await? {
         Begun::Again(answer) => return Ok(answer),
         Begun::First(change) => change,
@@ -91,7 +136,7 @@ async fn order_power(app: &App, caller: &Caller, id: ServerId, kind: OperationKi
     if matches!(kind, OperationKind::ServerStart | OperationKind::ServerReboot) {
         traffic::check_may_run(&change.tx, id, change.now).await?;
     }
-    let operation = queue(&change, &server, kind, None, &Plan::default()).await?;
+    let operation = queue(&change, &server, kind, None, plan).await?;
     match kind {
         OperationKind::ServerDestroy => servers::set_phase(&change.tx, id, Phase::Destroying).await?,
         OperationKind::ServerStop if server.power == Power::Running => {
@@ -228,7 +273,7 @@ pub async fn reinstall(app: &App, caller: &Caller, id: ServerId, image: &str) ->
 
 /// Gives the server another package.
 ///
-/// Errors: `Invalid` for a package that does not exist, does not carry the server's image, would shrink the disk, is
+/// Errors: `Invalid` for a server of the resource pool; for a package that does not exist, does not carry the server's image, would shrink the disk, is
 /// what the server has already, or goes the other way than `how` says; `Capacity`.
 pub async fn upgrade(
     app: &App,
@@ -247,6 +292,14 @@ pub async fn upgrade(
         Begun::First(change) => change,
     };
     let server = find_ready(&change.tx, change.account.id, id).await?;
+    if server.in_pool {
+        return Err(Error::invalid(
+            "package",
+            format!(
+                "Server {id} was built from the resource pool: its size is free, and it has no package to exchange."
+            ),
+        ));
+    }
     let disk_gib = how.disk(&server, &package)?;
     check_carries(&change, &server, &package, disk_gib).await?;
     let size = NewSize {

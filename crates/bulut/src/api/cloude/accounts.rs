@@ -1,21 +1,24 @@
 //! Signing in, and the caller's own account.
 
-use crate::api::bearer;
 use crate::api::cloude::envelope::Envelope;
 use crate::api::cloude::error::Error;
 use crate::api::cloude::extract::{Params, Signed};
 use crate::api::cloude::parameters::{PASSWORD, REFRESH, USERNAME};
 use crate::api::cloude::wire::{Amount, TokensAnswer, UserBalance, UserInfo};
+use crate::api::{arrival, bearer};
 use crate::app::App;
 use crate::domain::sessions::Tokens;
-use crate::domain::{accounts, sessions};
+use crate::domain::{accounts, limits, sessions};
 use axum::extract::State;
 use axum::http::HeaderMap;
 
 /// `POST /v1/user/login`
 pub async fn login(State(app): State<App>, Params(params): Params) -> Result<Envelope<TokensAnswer>, Error> {
     let (username, password) = (params.required(&USERNAME)?, params.required(&PASSWORD)?);
-    let tokens = sessions::login(&app, username.trim(), &password).await?;
+    let (username, address) = (username.trim(), arrival::address());
+    limits::charge_login(&app, address, username)?;
+    let tokens = sessions::login(&app, username, &password).await?;
+    limits::login_succeeded(&app, address, username);
     Ok(answer(tokens, false))
 }
 

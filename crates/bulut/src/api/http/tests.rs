@@ -1,8 +1,10 @@
 //! The plumbing around routes made for the purpose.
 
 use super::*;
+use crate::domain::limits::Class;
 use axum::body::to_bytes;
 use axum::routing::{get, post};
+use bulut_model::Timestamp;
 use serde_json::Value;
 use tower::ServiceExt as _;
 
@@ -17,7 +19,8 @@ fn routes_seen(cors: &[&str], observe: Observer) -> Router {
         .route("/v1/thing/{id}", get(async |uri: Uri| uri.to_string()))
         .route("/v1/panic", get(async || -> &'static str { panic!("at the {}", "disco") }))
         .route("/v2/panic", post(async || -> &'static str { panic!("at the disco") }));
-    plumb(routes, Cors::new(cors.iter().map(|origin| (*origin).to_owned()).collect()), observe)
+    let gate = Box::new(|_: &Request| (Arrival::new(Timestamp(0), None, Class::Change), Ok(())));
+    plumb(routes, Cors::new(cors.iter().map(|origin| (*origin).to_owned()).collect()), observe, gate)
 }
 
 async fn ask_of(routes: Router, request: axum::http::Request<Body>) -> (StatusCode, HeaderMap, String) {
@@ -114,10 +117,10 @@ async fn a_body_that_breaks_off_is_refused() {
 async fn a_body_that_never_ends_is_refused() {
     let endless = || Body::from_stream(futures_util::stream::pending::<std::io::Result<Bytes>>());
     let post = axum::http::Request::post("/v1/thing").body(endless()).unwrap();
-    let failure = with_body(post, Duration::from_millis(5)).await.unwrap_err();
+    let failure = with_body(post, false, Duration::from_millis(5)).await.unwrap_err();
     assert!(matches!(failure, Failure::TooSlow), "{failure:?}");
     let get = axum::http::Request::get("/v1/thing").body(endless()).unwrap();
-    assert!(with_body(get, Duration::from_millis(5)).await.is_ok());
+    assert!(with_body(get, false, Duration::from_millis(5)).await.is_ok());
 }
 
 #[tokio::test]

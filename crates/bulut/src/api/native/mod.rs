@@ -2,15 +2,19 @@
 //!
 //! Promises: plain JSON; failures are problems as in RFC 9457. Must not know: rules, which are the domain's.
 
+mod api_keys;
 mod consoles;
 pub mod error;
+mod extract;
 mod health;
+mod hostnames;
+mod pools;
 mod servers;
 pub mod wire;
 
 use crate::app::App;
 use axum::Router;
-use axum::routing::{get, post};
+use axum::routing::{get, post, put};
 
 /// The routes.
 pub fn router(app: App) -> Router {
@@ -19,7 +23,12 @@ pub fn router(app: App) -> Router {
         .route("/healthz", get(health::health))
         .route("/readyz", get(health::ready))
         .route("/metrics", get(health::metrics))
-        .route("/v2/servers/{id}", get(servers::get))
+        .route("/v2/api-keys", get(api_keys::list).post(api_keys::create))
+        .route("/v2/api-keys/{id}", put(api_keys::update).delete(api_keys::revoke))
+        .route("/v2/pool", get(pools::get))
+        .route("/v2/servers/{id}", get(servers::get).put(servers::rename))
+        .route("/v2/servers/{id}/run-mode", put(servers::set_run_mode))
+        .route("/v2/servers/{id}/hostname", get(hostnames::get).put(hostnames::put))
         .route("/v2/servers/{id}/setup", get(servers::setup))
         .route("/v2/servers/{id}/serial-log", get(servers::serial_log))
         .route("/v2/servers/{id}/console", post(consoles::open))

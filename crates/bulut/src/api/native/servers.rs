@@ -2,19 +2,26 @@
 
 use crate::api::bearer;
 use crate::api::native::error::Error;
+use crate::api::native::extract::Changing;
 use crate::api::native::wire::{ServerView, Setup};
+use crate::api::params::Param;
 use crate::app::App;
 use crate::domain::access::Caller;
-use crate::domain::servers;
+use crate::domain::{run_modes, servers};
 use axum::Json;
 use axum::extract::{FromRef, FromRequestParts, RawPathParams, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::request::Parts;
 use axum::response::IntoResponse;
-use bulut_model::{Error as ModelError, ServerId};
+use bulut_model::run_mode::RunMode;
+use bulut_model::{Error as ModelError, ServerId, Timestamp};
 
 /// Most bytes of a serial log that one answer holds.
 const LOG_MAX: usize = 1024 * 1024;
+
+const ID: Param = Param::integer(&["id"], "the id of a server");
+const NAME: Param = Param::text(&["name"], "a name of at most 64 characters");
+const MODE: Param = Param::text(&["mode"], "normal or safe");
 
 /// A caller with a valid token, and the server that the path names.
 pub struct Target {
@@ -46,8 +53,35 @@ where
 
 /// `GET /v2/servers/{id}`
 pub async fn get(State(app): State<App>, target: Target) -> Result<Json<ServerView>, Error> {
-    let server = servers::get(&app, &target.caller, target.server).await?;
-    Ok(Json(server.into()))
+    Ok(Json(view(&app, &target.caller, target.server).await?))
+}
+
+/// `PUT /v2/servers/{id}`: another name.
+pub async fn rename(
+    State(app): State<App>,
+    Changing(caller, params): Changing,
+) -> Result<Json<ServerView>, Error> {
+    let id = ServerId(params.integer(&ID)?);
+    servers::rename(&app, &caller, id, &params.required(&NAME)?).await?;
+    Ok(Json(view(&app, &caller, id).await?))
+}
+
+/// `PUT /v2/servers/{id}/run-mode`
+pub async fn set_run_mode(
+    State(app): State<App>,
+    Changing(caller, params): Changing,
+) -> Result<Json<ServerView>, Error> {
+    let (id, word) = (ServerId(params.integer(&ID)?), params.required(&MODE)?);
+    let mode = RunMode::from_word(&word)
+        .ok_or_else(|| ModelError::invalid("mode", "The parameter mode must be normal or safe."))?;
+    run_modes::set(&app, &caller, id, mode).await?;
+    Ok(Json(view(&app, &caller, id).await?))
+}
+
+async fn view(app: &App, caller: &Caller, id: ServerId) -> Result<ServerView, Error> {
+    let server = servers::get(app, caller, id).await?;
+    let powers_off_at = run_modes::deadline(app, caller, id).await?.map(Timestamp::wire);
+    Ok(ServerView { powers_off_at, ..server.into() })
 }
 
 /// `GET /v2/servers/{id}/setup`

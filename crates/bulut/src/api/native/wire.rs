@@ -2,7 +2,11 @@
 //!
 //! Must not know: where the values come from.
 
+use crate::domain::names::Called;
 use bulut_compute::SetupStatus;
+use bulut_model::api_key::ApiKey;
+use bulut_model::pool::{Pool, Resources};
+use bulut_model::run_mode::RunMode;
 use bulut_model::server::{Phase, Power, Server};
 use serde::Serialize;
 use std::net::SocketAddr;
@@ -40,6 +44,12 @@ pub struct ServerView {
     pub ipv6: Option<Address>,
     /// Where its ssh port is reached from the node: its own address, or a forwarded port on loopback.
     pub ssh: Option<Endpoint>,
+    /// Whether it draws on its account's resource pool, and so costs nothing by the hour.
+    pub in_pool: bool,
+    /// `normal`: it stays on. `safe`: it is powered off when it has been idle for long.
+    pub run_mode: RunMode,
+    /// When that happens if it goes on idling, UTC; none for one that stays on, or was not looked at yet.
+    pub powers_off_at: Option<String>,
     /// The node that runs it.
     pub node: Node,
     /// UTC.
@@ -70,6 +80,85 @@ pub struct Endpoint {
     pub port: u16,
 }
 
+/// An API key.
+#[derive(Debug, Serialize)]
+pub struct ApiKeyView {
+    /// Its id.
+    pub id: i64,
+    /// What its owner calls it.
+    pub name: String,
+    /// How the key begins.
+    pub prefix: String,
+    /// From where it may be used; from nowhere while there are none.
+    pub addresses: Vec<String>,
+    /// UTC.
+    pub created_at: String,
+    /// UTC; none for one that does not end.
+    pub expires_at: Option<String>,
+    /// UTC, within a minute; none for one that was never used.
+    pub last_used_at: Option<String>,
+    /// UTC; none for one that holds.
+    pub revoked_at: Option<String>,
+}
+
+/// An API key that was made just now.
+#[derive(Serialize)]
+pub struct ApiKeyMade {
+    /// What is known of it from now on.
+    #[serde(flatten)]
+    pub view: ApiKeyView,
+    /// The key itself, which is never told again.
+    #[serde(rename = "key")]
+    pub secret: String,
+}
+
+impl From<ApiKey> for ApiKeyView {
+    fn from(key: ApiKey) -> Self {
+        Self {
+            id: key.id.0,
+            name: key.name,
+            prefix: key.prefix,
+            addresses: key.networks.iter().map(ToString::to_string).collect(),
+            created_at: key.created_at.wire(),
+            expires_at: key.expires_at.map(|at| at.wire()),
+            last_used_at: key.last_used_at.map(|at| at.wire()),
+            revoked_at: key.revoked_at.map(|at| at.wire()),
+        }
+    }
+}
+
+/// A resource pool.
+#[derive(Debug, Serialize)]
+pub struct PoolView {
+    /// All there is.
+    pub total: ResourcesView,
+    /// What servers have.
+    pub used: ResourcesView,
+}
+
+/// Processors, memory and disk.
+#[derive(Debug, Serialize)]
+pub struct ResourcesView {
+    /// Virtual CPUs.
+    pub cpu: u64,
+    /// Memory, MiB.
+    pub memory_mib: u64,
+    /// Disk, GiB.
+    pub disk_gib: u64,
+}
+
+impl From<Resources> for ResourcesView {
+    fn from(of: Resources) -> Self {
+        Self { cpu: of.cpu, memory_mib: of.memory_mib, disk_gib: of.disk_gib }
+    }
+}
+
+impl From<Pool> for PoolView {
+    fn from(pool: Pool) -> Self {
+        Self { total: pool.total.into(), used: pool.used.into() }
+    }
+}
+
 /// A node.
 #[derive(Debug, Serialize)]
 pub struct Node {
@@ -91,6 +180,37 @@ pub struct ConsoleLink {
 pub struct Setup {
     /// `unknown`, `running`, `done` or `failed`.
     pub status: SetupStatus,
+}
+
+/// What a server is called.
+#[derive(Debug, Serialize)]
+pub struct HostnameView {
+    /// What its guest is called.
+    pub hostname: String,
+    /// What its addresses lead to; none when they lead to nothing.
+    pub reverse_name: Option<String>,
+    /// What they would lead to if its owner had said nothing.
+    pub default_name: Option<String>,
+    /// What others would find wrong with that, in a sentence: the name does not lead to the server.
+    pub warning: Option<String>,
+}
+
+impl From<Called> for HostnameView {
+    fn from(called: Called) -> Self {
+        let Called { hostname, reverse_name, default_name, warning } = called;
+        Self { hostname, reverse_name, default_name, warning }
+    }
+}
+
+/// That a server is about to be called otherwise.
+#[derive(Debug, Serialize)]
+pub struct HostnameOrdered {
+    /// The event that changes it.
+    pub event_id: i64,
+    /// The new name.
+    pub hostname: String,
+    /// What others would find wrong with it, in a sentence.
+    pub warning: Option<String>,
 }
 
 impl Endpoint {
@@ -121,6 +241,9 @@ impl From<Server> for ServerView {
                 gateway: v6.gateway.to_string(),
             }),
             ssh: server.ssh_endpoint.as_deref().and_then(Endpoint::parse),
+            in_pool: server.in_pool,
+            run_mode: server.run_mode,
+            powers_off_at: None,
             node: Node { id: server.node.0 },
             created_at: server.created_at.wire(),
             name: server.name,

@@ -67,6 +67,22 @@ impl Layer {
         self.0.insert(name.to_owned(), Given { items, is_list: true, indexes: Vec::new() });
     }
 
+    /// With names as they were meant: in small letters, without blanks around them and without what is left of a URL that
+    /// was glued together wrongly (`?key`, `amp;key`). What was written rightly counts before what was not.
+    #[must_use]
+    pub fn forgiven(self) -> Self {
+        let meant = |name: &str| {
+            let name = name.trim().trim_start_matches('?');
+            name.strip_prefix("amp;").unwrap_or(name).trim().to_ascii_lowercase()
+        };
+        let (mut right, wrong): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            self.0.into_iter().partition(|(name, given)| meant(name) == *name && given.is_something());
+        for (name, given) in wrong {
+            right.entry(meant(&name)).or_insert(given);
+        }
+        Self(right)
+    }
+
     /// Puts arrays that were written with indexes into the order of these. To be called once, at the end.
     pub fn settle(&mut self) {
         for given in self.0.values_mut() {

@@ -8,6 +8,7 @@
 //! as none, so that a later layer may fill it. On GET and HEAD the body does not count, whatever it is.
 
 mod body;
+mod forgiving;
 mod form;
 mod json;
 mod layer;

@@ -7,8 +7,10 @@ pub mod change;
 pub mod console;
 pub mod create;
 pub mod destroy;
+pub mod hostname;
 pub mod list;
 pub mod log;
+pub mod mode;
 pub mod power;
 pub mod show;
 pub mod ssh;
@@ -36,6 +38,10 @@ pub enum ServerCommand {
     Stop(power::Power),
     /// Restart a server
     Reboot(power::Power),
+    /// Say what becomes of a server that idles
+    Mode(mode::SetMode),
+    /// Give a server another name
+    Rename(mode::Rename),
     /// Give root another password
     Password(change::Password),
     /// Give a server another package
@@ -44,6 +50,8 @@ pub enum ServerCommand {
     Restore(change::Restore),
     /// Install a server anew from an image; its address and keys stay
     Reinstall(change::Reinstall),
+    /// Call a server by another name, or show what it is called
+    Hostname(hostname::Hostname),
     /// Delete a server and its disk for good
     Destroy(destroy::Destroy),
     /// Log in to a server by ssh, or run a command there
@@ -72,10 +80,13 @@ pub async fn run(context: &Context, command: ServerCommand) -> Result<()> {
         ServerCommand::Start(which) => power::run(context, &cloud, power::Verb::Start, which).await,
         ServerCommand::Stop(which) => power::run(context, &cloud, power::Verb::Stop, which).await,
         ServerCommand::Reboot(which) => power::run(context, &cloud, power::Verb::Reboot, which).await,
+        ServerCommand::Mode(which) => mode::run(context, &cloud, which).await,
+        ServerCommand::Rename(which) => mode::rename(context, &cloud, which).await,
         ServerCommand::Password(which) => change::password(context, &cloud, which).await,
         ServerCommand::Upgrade(which) => change::upgrade(context, &cloud, which).await,
         ServerCommand::Restore(which) => change::restore(context, &cloud, which).await,
         ServerCommand::Reinstall(which) => change::reinstall(context, &cloud, which).await,
+        ServerCommand::Hostname(which) => hostname::run(context, &cloud, which).await,
         ServerCommand::Destroy(which) => destroy::run(context, &cloud, which).await,
         ServerCommand::Ssh(ssh) => ssh::run(context, &cloud, ssh).await,
         ServerCommand::Console(open) => console::run(context, &cloud, &open).await,

@@ -20,15 +20,20 @@ pub async fn print(context: &Context, cloud: &Cloud, id: u64) -> Result<()> {
         Value::Array(servers) if !servers.is_empty() => servers.remove(0),
         _ => answer,
     };
-    let ssh = ssh_endpoint(cloud, id).await?;
+    let native: NativeServer = cloud.read(&format!("/v2/servers/{id}")).await?;
     if context.output.json {
-        if let (Some(server), Some(ssh)) = (value.as_object_mut(), &ssh) {
-            server.insert("ssh".into(), serde_json::json!({"host": ssh.host, "port": ssh.port}));
+        if let Some(server) = value.as_object_mut() {
+            if let Some(ssh) = &native.ssh {
+                server.insert("ssh".into(), serde_json::json!({"host": ssh.host, "port": ssh.port}));
+            }
+            server.insert("in_pool".into(), native.in_pool.into());
+            server.insert("run_mode".into(), native.run_mode.into());
+            server.insert("powers_off_at".into(), native.powers_off_at.into());
         }
         context.output.json(&value);
         return Ok(());
     }
-    context.output.facts(&facts(parse(value)?, ssh));
+    context.output.facts(&facts(parse(value)?, native));
     Ok(())
 }
 
@@ -37,7 +42,11 @@ pub async fn ssh_endpoint(cloud: &Cloud, id: u64) -> Result<Option<Endpoint>> {
     Ok(cloud.read::<NativeServer>(&format!("/v2/servers/{id}")).await?.ssh)
 }
 
-fn facts(server: Server, ssh: Option<Endpoint>) -> Vec<(&'static str, String)> {
+fn facts(server: Server, native: NativeServer) -> Vec<(&'static str, String)> {
+    let mode = match &native.powers_off_at {
+        Some(at) => format!("{}, off at {at} if it goes on idling", native.run_mode),
+        None => native.run_mode,
+    };
     let events = server.active_events.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
     let facts = [
         ("id", server.id.to_string()),
@@ -51,7 +60,8 @@ fn facts(server: Server, ssh: Option<Endpoint>) -> Vec<(&'static str, String)> {
         ("size", format!("{} CPU, {} GB memory, {} GB disk", server.cpu, server.memory, server.disk)),
         ("IPv4", address(&server.networks.v4)),
         ("IPv6", address(&server.networks.v6)),
-        ("ssh", ssh.map(|ssh| ssh_command(&ssh)).unwrap_or_default()),
+        ("ssh", native.ssh.map(|ssh| ssh_command(&ssh)).unwrap_or_default()),
+        ("run mode", mode),
         ("tags", server.tags.join(", ")),
         ("created", server.created_at.0),
     ];
@@ -83,9 +93,13 @@ mod tests {
             "id": 7, "name": "web1", "state": "Running", "cpu": 1, "memory": 1, "disk": 20, "active_events": [],
             "networks": {"v4": {"ip": "10.0.0.2", "netmask": "255.255.255.192", "gateway": "10.0.0.1"}, "v6": ""}
         }));
-        let facts = facts(server.unwrap(), Some(Endpoint { host: "127.0.0.1".into(), port: 2201 }));
+        let native = serde_json::from_value(serde_json::json!({
+            "ssh": {"host": "127.0.0.1", "port": 2201}, "run_mode": "safe", "powers_off_at": "2026-01-08T00:00:00Z"
+        }));
+        let facts = facts(server.unwrap(), native.unwrap());
         let find = |name: &str| facts.iter().find(|(n, _)| *n == name).map(|(_, value)| value.as_str());
         assert_eq!(find("ssh"), Some("ssh -p 2201 root@127.0.0.1"));
+        assert_eq!(find("run mode"), Some("safe, off at 2026-01-08T00:00:00Z if it goes on idling"));
         assert_eq!(find("IPv6"), None);
         assert_eq!(find("under way"), None);
         assert_eq!(find("IPv4"), Some("10.0.0.2 netmask 255.255.255.192 gateway 10.0.0.1"));

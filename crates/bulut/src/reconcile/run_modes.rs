@@ -1,0 +1,132 @@
+//! Run modes: machines are looked at every minute for what they use, and safe ones that have idled for long enough are
+//! powered off.
+//!
+//! Promises: what was seen is in the database, so that a restart forgets nothing; a server that became busy, changed its
+//! mode or is held by an operation in the last moment is left alone.
+
+use crate::app::App;
+use bulut_compute::{DriverError, Usage};
+use bulut_model::error::Kind;
+use bulut_model::operation::OperationKind;
+use bulut_model::run_mode::{Look, MachineUsage, RunMode};
+use bulut_model::server::{Phase, Power, Server};
+use bulut_model::{NodeId, Result, Timestamp};
+use bulut_store::operations::Subject;
+use bulut_store::{accounts, machine_usage, operations, servers};
+use futures_util::StreamExt as _;
+
+/// Machines of a node that are asked at the same time.
+const AT_ONCE: usize = 8;
+/// Machines whose use is written in one transaction.
+const BATCH: usize = 100;
+
+/// Looks at the machines of all nodes of this process once.
+pub async fn look(app: &App) -> Result<()> {
+    for node in app.nodes() {
+        if let Err(error) = look_at(app, node).await {
+            tracing::warn!(node.id = node.0, %error, "the use of a node's machines was not seen");
+        }
+    }
+    Ok(())
+}
+
+async fn look_at(app: &App, node: NodeId) -> Result<()> {
+    let driver = app.driver(node)?;
+    let running = |server: &Server| server.phase == Phase::Ready && server.power == Power::Running;
+    let rows = servers::list_on_node(app.store(), node).await?;
+    let asked = futures_util::stream::iter(rows.into_iter().filter(running)).map(|server| {
+        let driver = driver.clone();
+        async move {
+            let answer = driver.usage(server.id).await;
+            // The moment that counts is when the counters were read.
+            (app.clock().now(), server, answer)
+        }
+    });
+    let mut seen: Vec<_> = asked
+        .buffer_unordered(AT_ONCE)
+        .filter_map(|(at, server, answer)| std::future::ready(looked(at, server, answer)))
+        .collect()
+        .await;
+    // In one order everywhere, so that two who write the same rows wait for each other once.
+    seen.sort_by_key(|(server, _)| server.id);
+    let rules = app.config().idle_rules();
+    let mut idle = Vec::new();
+    for batch in seen.chunks(BATCH) {
+        let tx = app.store().begin().await?;
+        for (server, look) in batch {
+            let usage = machine_usage::record(&tx, server.id, look.clone(), rules).await?;
+            if server.run_mode == RunMode::Safe && has_idled(app, &usage) {
+                idle.push(server);
+            }
+        }
+        tx.commit().await?;
+    }
+    for server in idle {
+        power_off(app, server).await?;
+    }
+    Ok(())
+}
+
+fn looked(
+    at: Timestamp,
+    server: Server,
+    answer: std::result::Result<Usage, DriverError>,
+) -> Option<(Server, Look)> {
+    let usage = match answer {
+        Ok(usage) => usage,
+        // It is being made or removed.
+        Err(DriverError::Gone(_)) => return None,
+        Err(error) => {
+            tracing::debug!(server.id = server.id.0, %error, "a machine does not tell what it uses");
+            return None;
+        }
+    };
+    let look = Look {
+        epoch: usage.epoch,
+        cpus: server.cpu,
+        cpu_us: usage.cpu_us,
+        traffic_bytes: usage.received_bytes.saturating_add(usage.sent_bytes),
+        memory_bytes: usage.memory_bytes,
+        disk_bytes: usage.disk_bytes,
+        at,
+    };
+    Some((server, look))
+}
+
+fn has_idled(app: &App, usage: &MachineUsage) -> bool {
+    usage.idle >= app.config().idle_limit()
+}
+
+/// Powers an idle server off, unless something has changed since it was looked at. Nobody asked, so nobody is refused:
+/// an operation that holds the server decides, and the next look comes.
+async fn power_off(app: &App, seen: &Server) -> Result<()> {
+    let tx = app.store().begin().await?;
+    accounts::hold(&tx, seen.account).await?;
+    let server = servers::find_owned(&tx, seen.account, seen.id).await?;
+    let usage = machine_usage::find(&tx, seen.id).await?;
+    let still = server.is_some_and(|server| {
+        server.run_mode == RunMode::Safe && server.phase == Phase::Ready && server.power == Power::Running
+    });
+    let Some(usage) = usage.filter(|usage| still && has_idled(app, usage)) else {
+        return tx.rollback().await;
+    };
+    let subject = Subject { account: seen.account, server: seen.id, snapshot: None, node: seen.node };
+    match operations::insert(&tx, OperationKind::ServerStop, subject, "{}", app.clock().now()).await {
+        Ok(operation) => {
+            // It has idled until it is started again: a stop that fails is ordered again at the next look.
+            servers::set_power(&tx, seen.id, Power::Stopping).await?;
+            tx.commit().await?;
+            app.work().notify_one();
+            let idle_s = usage.idle.as_secs();
+            tracing::info!(
+                server.id = seen.id.0,
+                operation.id = operation.0,
+                idle_s,
+                "powering off an idle server"
+            );
+            Ok(())
+        }
+        Err(error) if error.kind == Kind::Conflict => tx.rollback().await,
+        Err(error) => Err(error),
+    }
+}
