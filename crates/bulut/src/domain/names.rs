@@ -8,7 +8,7 @@ use crate::app::App;
 use crate::domain::access::Caller;
 use crate::domain::changes::{Begun, Change};
 use crate::domain::plans::Plan;
-use crate::domain::servers::find_ready;
+use crate::domain::servers::{self, find_ready};
 use crate::domain::zones;
 use bulut_model::name::check_fully_qualified;
 use bulut_model::operation::OperationKind;
@@ -16,10 +16,19 @@ use bulut_model::server::Server;
 use bulut_model::{Error, OperationId, Result, ServerId};
 use bulut_store::operations::{self, Subject};
 use bulut_store::{Tx, names};
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::time::Duration;
+use tokio::sync::Semaphore;
 
 /// What addresses of servers lead to where the provider has no zone for their names, and nobody has set one: nothing.
 /// Clients that know no empty name are shown this.
 pub const NOT_CONFIGURED: &str = "ptr-not-configured";
+
+/// How long the system's resolver may take to look a name up before nothing is said of it.
+const LOOKUP_LIMIT: Duration = Duration::from_secs(2);
+/// Names that are looked up at the same time.
+const LOOKUPS_AT_ONCE: usize = 8;
 
 /// Calls the server by another name: in its guest, now or at its next boot, and by its addresses.
 ///
@@ -81,4 +90,103 @@ pub fn default_name(app: &App, server: ServerId) -> Option<String> {
 pub fn reverse(app: &App, server: &Server) -> (String, String) {
     let default = default_name(app, server.id).unwrap_or_else(|| NOT_CONFIGURED.to_owned());
     (server.reverse_name.clone().unwrap_or_else(|| default.clone()), default)
+}
+
+/// What others would find wrong with calling the server by this name: a sentence, or nothing.
+pub async fn warning(app: &App, server: &Server, name: &str) -> Result<Option<String>> {
+    // We answer for it ourselves, whatever the resolvers know by now.
+    let ours = default_name(app, server.id).is_some_and(|default| default.eq_ignore_ascii_case(name))
+        || names::is_claimed(app.store(), &name.to_ascii_lowercase(), server.id).await?;
+    if ours {
+        return Ok(None);
+    }
+    let ipv4 = server.ipv4.as_ref().map(|v4| IpAddr::V4(v4.address));
+    let ipv6 = server.ipv6.as_ref().map(|v6| IpAddr::V6(v6.address));
+    let addresses: Vec<IpAddr> = ipv4.into_iter().chain(ipv6).collect();
+    Ok(look_up(name).await.and_then(|found| missing(name, &addresses, &found)))
+}
+
+/// The addresses that a name leads to, by the system's resolver. `None` when that takes too long, or when too many
+/// names are being looked up: then nothing is known.
+async fn look_up(name: &str) -> Option<Vec<IpAddr>> {
+    // A lookup cannot be given up, only left alone: few of them may be under way.
+    static LOOKUPS: Semaphore = Semaphore::const_new(LOOKUPS_AT_ONCE);
+    let permit = LOOKUPS.try_acquire().ok()?;
+    // The dot keeps the resolver from trying the name within its own domains.
+    let whole = format!("{name}.:0");
+    let looked_up = tokio::spawn(async move {
+        let _permit = permit;
+        let found = tokio::net::lookup_host(whole).await;
+        found.map(|found| found.map(|address| address.ip()).collect()).unwrap_or_default()
+    });
+    tokio::time::timeout(LOOKUP_LIMIT, looked_up).await.ok()?.ok()
+}
+
+/// What is wrong with a name for a server with these addresses, when it leads to those that were found.
+fn missing(name: &str, addresses: &[IpAddr], found: &[IpAddr]) -> Option<String> {
+    let list = |addresses: Vec<&IpAddr>| {
+        let texts: BTreeSet<String> = addresses.into_iter().map(IpAddr::to_string).collect();
+        texts.into_iter().collect::<Vec<_>>().join(" and ")
+    };
+    let wanted: Vec<&IpAddr> = addresses.iter().filter(|address| !found.contains(address)).collect();
+    if wanted.is_empty() {
+        return None;
+    }
+    let leads = if found.is_empty() { "no address".to_owned() } else { list(found.iter().collect()) };
+    Some(format!(
+        "{name} leads to {leads}, not to {}. Until it does, others will not trust it as the name of this server: \
+         set its address records (A, AAAA) where its domain is served.",
+        list(wanted)
+    ))
+}
+
+/// What a server is called, and what others make of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Called {
+    /// What its guest is called.
+    pub hostname: String,
+    /// What its addresses lead to, if to anything.
+    pub reverse_name: Option<String>,
+    /// What they would lead to if its owner had said nothing.
+    pub default_name: Option<String>,
+    /// What others would find wrong with that.
+    pub warning: Option<String>,
+}
+
+/// What a server of the caller is called.
+///
+/// Errors: `NotFound`.
+pub async fn get(app: &App, caller: &Caller, id: ServerId) -> Result<Called> {
+    let server = servers::get(app, caller, id).await?;
+    let default_name = default_name(app, id);
+    let reverse_name = server.reverse_name.clone().or_else(|| default_name.clone());
+    let warning = match &reverse_name {
+        Some(name) => warning(app, &server, name).await?,
+        None => None,
+    };
+    Ok(Called { hostname: server.hostname, reverse_name, default_name, warning })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_trusted_when_it_leads_to_every_address() {
+        let addresses: [IpAddr; 2] = ["10.0.0.2".parse().unwrap(), "fd00::2".parse().unwrap()];
+        let other: IpAddr = "10.0.0.9".parse().unwrap();
+        assert_eq!(missing("a.example", &addresses, &addresses), None);
+        assert_eq!(missing("a.example", &addresses, &[addresses[1], other, addresses[0]]), None);
+        let said = missing("a.example", &addresses, &[other, other]).unwrap();
+        assert!(said.starts_with("a.example leads to 10.0.0.9, not to 10.0.0.2 and fd00::2."), "{said}");
+        let said = missing("a.example", &addresses, &addresses[..1]).unwrap();
+        assert!(said.contains("not to fd00::2."), "{said}");
+        assert!(missing("a.example", &addresses, &[]).unwrap().contains("leads to no address,"));
+    }
+
+    #[tokio::test]
+    async fn a_name_that_the_resolver_knows_leads_somewhere() {
+        let found = look_up("localhost").await.unwrap_or_default();
+        assert!(found.is_empty() || found.iter().all(IpAddr::is_loopback), "{found:?}");
+    }
 }

@@ -18,7 +18,7 @@ use tokio::time::Instant;
 pub(super) static DEFINITION: Definition = Definition {
     steps: &[
         Step::new("ensure_machine", 60, machine::ensure).undone_by(machine::ensure_before),
-        Step::new("set_hostname", 900, set_hostname),
+        Step::new("set_hostname", 900, set_hostname).undone_by(give_back),
         // The guest has it, or has to have it at its next boot: from here on there is no way back.
         Step::new("publish_names", 60, publish_names).insisting(),
     ],
@@ -66,6 +66,15 @@ async fn tell_guest(ctx: &Context, hostname: &str) -> Result<Option<&'static str
         }
         tokio::time::sleep(ASK_EVERY).await;
     }
+}
+
+/// The guest is called as before, if it has an agent to do it; without one it was not called otherwise.
+fn give_back(ctx: &Context) -> BoxFuture<'_, Result<(), StepError>> {
+    Box::pin(async move {
+        let hostname = machine::server(ctx).await?.hostname;
+        ctx.driver()?.set_hostname(ctx.operation.server, &hostname).await?;
+        Ok(())
+    })
 }
 
 fn publish_names(ctx: &Context) -> BoxFuture<'_, Result<(), StepError>> {

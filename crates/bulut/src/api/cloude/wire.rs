@@ -474,7 +474,8 @@ pub struct EventView {
 
 impl From<Operation> for EventView {
     fn from(operation: Operation) -> Self {
-        let failed = operation.status == bulut_model::operation::Status::Error;
+        // While it is under way, a failure that is being undone is nobody's news yet.
+        let ended = operation.status != bulut_model::operation::Status::Running;
         Self {
             id: operation.id.0,
             event: operation.kind.event(),
@@ -482,7 +483,7 @@ impl From<Operation> for EventView {
             subscription_id: operation.server.0,
             created_at: operation.created_at.wire(),
             completed_at: operation.completed_at.map(|at| at.wire()).unwrap_or_default(),
-            message: operation.message.filter(|_| failed),
+            message: operation.message.filter(|_| ended),
         }
     }
 }
