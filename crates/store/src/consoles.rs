@@ -143,6 +143,12 @@ pub async fn revoke_all(s: &impl Session, account: AccountId, now: Timestamp) ->
     .await?)
 }
 
+/// How many links and sessions are remembered.
+pub async fn count(s: &impl Session) -> Result<u64> {
+    let row = s.one("SELECT COUNT(*) AS consoles FROM console", vec![]).await?;
+    Ok(row.map(|row| row.unsigned("consoles")).transpose()?.unwrap_or(0))
+}
+
 /// Forgets consoles that were made before `before`, at most `limit` of them; answers how many.
 pub async fn sweep(s: &impl Session, before: Timestamp, limit: i64) -> Result<u64> {
     Ok(s.execute(

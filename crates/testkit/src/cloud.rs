@@ -16,8 +16,8 @@ use bulut_model::account::Account;
 use bulut_model::catalog::ImageFiles;
 use bulut_model::{Micros, NodeId, Timestamp};
 use bulut_store::{
-    Store, accounts as account_rows, addresses, images, ledger, migrations, nodes as node_rows, operations,
-    servers, snapshots, ssh_keys,
+    Store, accounts as account_rows, addresses, consoles, images, ledger, migrations, nodes as node_rows,
+    operations, servers, snapshots, ssh_keys,
 };
 use serde_json::Value;
 use std::sync::Arc;
@@ -208,6 +208,7 @@ impl TestCloud {
             lines.extend(operations.iter().map(|operation| format!("{operation:?}")));
         }
         lines.push(format!("{:?}", node_rows::list(store).await.expect("nodes")));
+        lines.push(format!("{} consoles", consoles::count(store).await.expect("consoles")));
         lines.push(format!("{} addresses", addresses::taken(store).await.expect("addresses")));
         lines.extend(self.world.machines().iter().map(|machine| format!("{machine:?}")));
         lines.join("\n")
