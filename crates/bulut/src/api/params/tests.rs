@@ -56,6 +56,82 @@ async fn arrays_of_all_spellings_mean_the_same() {
 }
 
 #[tokio::test]
+async fn a_list_that_may_be_empty_is_still_given() {
+    const WORDS: Param = Param::list(&["tags", "tag"], "tags");
+    for (content_type, body) in [
+        (FORM, "tags=a%20b"),
+        (FORM, "tags=a+%09b,,a"),
+        (FORM, "tag[]=a&tag[]=b"),
+        ("application/json", r#"{"tags":["a b"]}"#),
+    ] {
+        assert_eq!(post(content_type, body).await.unwrap().words(&WORDS).unwrap(), ["a", "b"], "{body}");
+    }
+    for body in [r#"{"tags":[]}"#, r#"{"tags":{}}"#, r#"{"tags":[null]}"#, r#"{"tag":[]}"#] {
+        assert!(post("application/json", body).await.unwrap().words(&WORDS).unwrap().is_empty(), "{body}");
+    }
+    for (content_type, body) in [
+        (FORM, ""),
+        (FORM, "tags="),
+        (FORM, "tags[]="),
+        (FORM, "tags=%20,"),
+        ("application/json", r#"{"tags":null}"#),
+        ("application/json", r#"{"tags":""}"#),
+        ("application/json", r#"{"tags":[""]}"#),
+    ] {
+        let params = post(content_type, body).await.unwrap();
+        assert!(params.words(&WORDS).unwrap_err().public.contains("tags is missing"), "{body}");
+        assert!(params.required_list(&WORDS).unwrap_err().public.contains("tags is missing"), "{body}");
+    }
+    // What the body says counts for nothing on a GET.
+    let params = read("GET", "/", "application/json", r#"{"tags":[]}"#).await.unwrap();
+    assert!(params.words(&WORDS).is_err());
+}
+
+#[tokio::test]
+async fn integers_come_one_by_one_or_together() {
+    const IDS: Param = Param::integers(&["sub_ids", "sub_id"], "ids of servers");
+    for (content_type, body) in [
+        (FORM, "sub_ids[]=1515&sub_ids[]=1520"),
+        (FORM, "sub_ids=1515,%201520"),
+        (FORM, "sub_id=1515&sub_id=1520"),
+        ("application/json", r#"{"sub_ids":[1515,"1520"]}"#),
+        ("application/json", r#"{"sub_id":"1515,1520"}"#),
+    ] {
+        assert_eq!(post(content_type, body).await.unwrap().integers(&IDS).unwrap(), [1515, 1520], "{body}");
+    }
+    for body in ["", "sub_ids=", "sub_ids=1515,x", "sub_ids=1.5", "sub_ids=99999999999999999999"] {
+        let params = post(FORM, body).await.unwrap();
+        assert!(params.integers(&IDS).unwrap_err().public.contains("sub_ids"), "{body}");
+    }
+    assert!(post(FORM, "sub_id=x").await.unwrap().integers(&IDS).unwrap_err().public.contains("sub_id "));
+    let params = post(FORM, "id=").await.unwrap();
+    assert_eq!(params.optional_integer(&ID).unwrap(), None);
+    assert!(params.integer(&ID).is_err());
+}
+
+#[tokio::test]
+async fn a_time_is_seconds_or_the_documents_form() {
+    const FROM: Param = Param::time(&["from"], "a time");
+    for (query, seconds) in [
+        ("from=1515678960", Some(1_515_678_960)),
+        ("from=%202018-01-11T13:56:00Z%20", Some(1_515_678_960)),
+        ("from=0", Some(0)),
+        ("from=253402300799", Some(253_402_300_799)),
+        ("from=", None),
+        ("", None),
+    ] {
+        let params = read("GET", &format!("/?{query}"), "", "").await.unwrap();
+        assert_eq!(params.time(&FROM).unwrap(), seconds.map(Timestamp::from_unix_seconds), "{query}");
+    }
+    for bad in
+        ["-1", "253402300800", "1.5", "now", "2018-01-11", "2018-01-11T13:56:00", "2018-02-30T00:00:00Z"]
+    {
+        let params = read("GET", &format!("/?from={bad}"), "", "").await.unwrap();
+        assert!(params.time(&FROM).unwrap_err().public.contains("from is"), "{bad}");
+    }
+}
+
+#[tokio::test]
 async fn one_text_is_a_list_of_one_and_a_list_of_one_is_a_text() {
     let params = post(FORM, "ssh_key=d3:b7&name[]=web1").await.unwrap();
     assert_eq!(params.list(&KEYS).unwrap(), ["d3:b7"]);
