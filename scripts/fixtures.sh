@@ -1,5 +1,5 @@
-# What tests and benchmarks need around them: a PostgreSQL of their own, and the guest images. Sourced by each, after
-# lib.sh, never run.
+# What tests and benchmarks need around them: a PostgreSQL of their own, the guest images, Python packages. Sourced by
+# each, after lib.sh, never run.
 # shellcheck shell=bash
 
 POSTGRES_DIR=''
@@ -84,4 +84,28 @@ prepare_images() {
     # Images of recipes that no run has asked for in a month make room.
     touch "$BULUT_TEST_IMAGES"
     find "$CACHE/test-images" -mindepth 1 -maxdepth 1 -type d -mtime +30 -exec rm -rf {} +
+}
+
+# prepare_python : an environment with the Python packages of the tests, one for each content of their list, which names
+# versions and digests.
+prepare_python() {
+    local list=tests/contract/requirements.txt python hash dir
+    python=$(python_with_venv) || die "no Python 3.11 or later that can make virtual environments" "apt-get install python3-venv"
+    hash=$({ "$python" -V; cat "$list"; } | sha256sum | cut -c 1-16)
+    dir=$CACHE/test-python/$hash
+    mkdir -p "$CACHE/test-python"
+    exec 9> "$CACHE/test-python/.$hash.lock"
+    flock 9
+    if [ ! -e "$dir/complete" ]; then
+        say "fetching the Python packages of the tests (once for this list)"
+        rm -rf "$dir"
+        "$python" -m venv "$dir" || die "no virtual environment could be made; Python's own lines are above"
+        "$dir/bin/python" -m pip install --quiet --disable-pip-version-check --no-input --require-hashes --only-binary :all: \
+            -r "$list" >&2 || die "the Python packages could not be fetched; pip's own lines are above"
+        touch "$dir/complete"
+    fi
+    exec 9>&-
+    export BULUT_TEST_PYTHON=$dir/bin/python
+    touch "$dir"
+    find "$CACHE/test-python" -mindepth 1 -maxdepth 1 -type d -mtime +30 -exec rm -rf {} +
 }

@@ -22,6 +22,15 @@ die() {
 have() { command -v "$1" > /dev/null; }
 is_root() { [ "$(id -u)" -eq 0 ]; }
 
+# A Python that can make virtual environments, new enough for the packages of the tests.
+python_with_venv() {
+    local python
+    for python in python3 /usr/bin/python3; do
+        ! "$python" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2> /dev/null || { echo "$python"; return; }
+    done
+    return 1
+}
+
 # wait_for SECONDS WHAT COMMAND... : tries the command until it succeeds; says what it waits for when that takes longer
 # than a moment. 0 done, 1 the time is over.
 wait_for() {

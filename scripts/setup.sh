@@ -168,6 +168,8 @@ run_groups() {
 test_groups() {
     group "Node.js makes the pages of the console and drives the browser that looks at them" needed node:nodejs npm:npm
     group "a browser looks at the pages" needed chromium:chromium
+    python_with_venv > /dev/null ||
+        note_missing "Python packages hold the API against its description; they stay in an environment of their own" needed python3-venv
     if ! have initdb; then
         group "tests and benchmarks run on PostgreSQL too, on a private server; the one that Debian starts is not touched" \
             needed '/usr/lib/postgresql/*/bin/initdb:postgresql'

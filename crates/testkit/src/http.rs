@@ -1,7 +1,8 @@
 //! Requests to a cloud in process, and what it answered.
 //!
-//! Must not know: single calls.
+//! Promises: every answer is one that the description of the API allows. Must not know: single calls.
 
+use crate::contract;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
 use axum::http::{HeaderMap, Method, Request, StatusCode};
@@ -69,7 +70,7 @@ pub fn form(pairs: &[(&str, &str)]) -> String {
     pairs.iter().map(pair).collect::<Vec<_>>().join("&")
 }
 
-/// Sends one request to a router.
+/// Sends one request to a router. Panics when the answer is none that the description of the API allows.
 pub async fn send(
     router: axum::Router,
     method: &str,
@@ -77,7 +78,8 @@ pub async fn send(
     headers: &[(&str, &str)],
     body: impl Into<Body>,
 ) -> Answer {
-    let mut request = Request::builder().method(method.parse::<Method>().expect("a method")).uri(path);
+    let method = method.parse::<Method>().expect("a method");
+    let mut request = Request::builder().method(method.clone()).uri(path);
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
@@ -88,9 +90,7 @@ pub async fn send(
     let response = router.oneshot(request).await.expect("a router always answers");
     let (parts, body) = response.into_parts();
     let bytes = axum::body::to_bytes(body, 64 << 20).await.expect("a body that ends");
-    Answer {
-        status: parts.status,
-        headers: parts.headers,
-        text: String::from_utf8(bytes.to_vec()).expect("a body of UTF-8"),
-    }
+    let text = String::from_utf8(bytes.to_vec()).expect("a body of UTF-8");
+    contract::check(&method, path, parts.status, &parts.headers, &text);
+    Answer { status: parts.status, headers: parts.headers, text }
 }

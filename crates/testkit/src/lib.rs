@@ -8,6 +8,7 @@
 #![expect(clippy::missing_panics_doc, reason = "everything here may panic, as tests do")]
 
 pub mod cloud;
+mod contract;
 pub mod database;
 pub mod http;
 pub mod images;

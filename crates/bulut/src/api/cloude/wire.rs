@@ -23,7 +23,8 @@ use bulut_model::server::Server;
 use bulut_model::ssh_key::SshKey;
 use bulut_model::{Micros, OperationId, ServerId};
 use serde::{Serialize, Serializer};
-use utoipa::ToSchema;
+use utoipa::openapi::{RefOr, schema::Schema};
+use utoipa::{PartialSchema, ToSchema};
 
 /// Tokens ("Get a token", "Refresh token").
 #[derive(Debug, Serialize, ToSchema)]
@@ -220,12 +221,21 @@ pub enum AddressOrEmpty {
 }
 
 /// What stands where there is no address.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize)]
 pub enum Empty {
     /// `""`
     #[serde(rename = "")]
     Empty,
 }
+
+// A derived schema would not see that the word is an empty one.
+impl PartialSchema for Empty {
+    fn schema() -> RefOr<Schema> {
+        kinds::EmptyText::schema()
+    }
+}
+
+impl ToSchema for Empty {}
 
 /// An address and how to reach the world from it.
 #[derive(Debug, Serialize, ToSchema)]

@@ -129,9 +129,8 @@ impl Params {
     /// Errors: `Invalid` when it is not an integer.
     pub fn optional_integer(&self, param: &Param) -> Result<Option<i64>> {
         let Some(text) = self.optional(param)? else { return Ok(None) };
-        let refuse =
-            |_| param.wrong(self.name_of(param), &format!("is '{}', not an integer", excerpt(&text)));
-        text.trim().parse().map(Some).map_err(refuse)
+        let refuse = || param.wrong(self.name_of(param), &format!("is '{}', not an integer", excerpt(&text)));
+        whole_number(&text).map(Some).ok_or_else(refuse)
     }
 
     /// The integers of a list that must have at least one.
@@ -142,7 +141,7 @@ impl Params {
             param.wrong(self.name_of(param), &format!("has '{}', not an integer", excerpt(text)))
         };
         let texts = self.required_list(param)?;
-        texts.iter().map(|text| text.parse().map_err(|_| refuse(text))).collect()
+        texts.iter().map(|text| whole_number(text).ok_or_else(|| refuse(text))).collect()
     }
 
     /// The point in time of a parameter that may be given: seconds since 1970, or the form of the documents.
@@ -232,6 +231,15 @@ fn texts<'a>(param: &Param, name: &str, given: &'a Given) -> Result<Vec<&'a str>
         }
     }
     Ok(texts)
+}
+
+/// An integer; languages that know only one kind of number write it as `7.0`.
+fn whole_number(text: &str) -> Option<i64> {
+    let text = text.trim();
+    let fraction_of_nothing = |part: &str| !part.is_empty() && part.bytes().all(|digit| digit == b'0');
+    let digits =
+        text.split_once('.').filter(|(_, part)| fraction_of_nothing(part)).map_or(text, |(it, _)| it);
+    digits.parse().ok()
 }
 
 /// Whether only query and path count.

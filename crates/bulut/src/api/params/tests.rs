@@ -95,6 +95,7 @@ async fn integers_come_one_by_one_or_together() {
         (FORM, "sub_ids=1515,%201520"),
         (FORM, "sub_id=1515&sub_id=1520"),
         ("application/json", r#"{"sub_ids":[1515,"1520"]}"#),
+        ("application/json", r#"{"sub_ids":[1515.0,"1520.00"]}"#),
         ("application/json", r#"{"sub_id":"1515,1520"}"#),
     ] {
         assert_eq!(post(content_type, body).await.unwrap().integers(&IDS).unwrap(), [1515, 1520], "{body}");

@@ -54,6 +54,8 @@ kinds! {
         {"type": "string", "format": "date-time", "pattern": TIME},
         {"type": "string", "enum": [""]},
     ]});
+    /// An empty text.
+    EmptyText = json!({"type": "string", "enum": [""]});
     /// A price with four decimals.
     Price = json!({"type": "string", "pattern": "^[0-9]+\\.[0-9]{4}$"});
     /// Whether a server runs.
