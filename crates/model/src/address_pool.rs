@@ -182,8 +182,8 @@ impl Wanted {
 impl NewPool {
     /// Every IPv4 address of the pool.
     pub fn addresses(&self) -> impl Iterator<Item = Ipv4Addr> {
-        let bounds = self.range.map_or(1..=0, |(from, to)| u32::from(from)..=u32::from(to));
-        bounds.map(Ipv4Addr::from)
+        let all = |(from, to): (Ipv4Addr, Ipv4Addr)| u32::from(from)..=u32::from(to);
+        self.range.into_iter().flat_map(all).map(Ipv4Addr::from)
     }
 }
 

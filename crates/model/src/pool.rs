@@ -63,7 +63,7 @@ impl Resources {
         if !(1..=16).contains(&self.cpu) {
             return Err(SizeFault::Cpu);
         }
-        if !(512..=32_768).contains(&self.memory_mib) || self.memory_mib % 4 != 0 {
+        if !(512..=32_768).contains(&self.memory_mib) || !self.memory_mib.is_multiple_of(4) {
             return Err(SizeFault::Memory);
         }
         if !(10..=1000).contains(&self.disk_gib) {
