@@ -7,6 +7,7 @@
 #![expect(clippy::expect_used, reason = "this crate is for tests: a broken premise is best said at once")]
 #![expect(clippy::missing_panics_doc, reason = "everything here may panic, as tests do")]
 
+pub mod browser;
 pub mod cloud;
 mod contract;
 pub mod database;

@@ -45,6 +45,9 @@ function standing() {
     if (!session.reachable || pane.state === "lost") {
         return { dot: "wait", line: "The connection was lost; connecting again…", cover: ["lost", "Connection lost", "Connecting again by itself. Nothing happens to the server meanwhile.", true] };
     }
+    if (pane.state === "stale") {
+        return { dot: "bad", line: "A part of this page could not be loaded.", cover: ["lost", "A part of this page is missing", "Load the page again; the session stays open.", true] };
+    }
     if (pane.state === "away") {
         return { dot: "wait", line: "The machine does not answer; trying again…", cover: ["lost", "The machine does not answer", "Trying again by itself.", true] };
     }
@@ -124,6 +127,7 @@ const tabs = Object.keys(panes);
 
 function show(name) {
     shown = name;
+    remark = "";
     for (const other of tabs) {
         const chosen = other === name;
         $(`tab-${other}`).setAttribute("aria-selected", String(chosen));
@@ -158,6 +162,7 @@ $("ctrl-alt-del").addEventListener("click", () => {
 });
 
 function again() {
+    if (panes[shown].state === "stale") location.reload();
     panes[shown].connect();
     session.refresh();
 }
@@ -211,7 +216,9 @@ async function typeText(text) {
     icon.setAttribute("href", "#icon-stop");
     pane.focus();
     const { signal } = typing;
-    const missing = await pane.paste(text, signal, (done, all) => tell(`Typing ${done} of ${all}…`, 0));
+    const missing = await pane.paste(text, signal, (done, all) => {
+        if (done % 10 === 1) tell(`Typing ${done} of ${all}…`, 0);
+    });
     typing = null;
     label.textContent = "Paste";
     icon.setAttribute("href", "#icon-paste");

@@ -7,7 +7,8 @@ const CLOSED = { 4001: "off", 4002: "away", 4003: "over" };
 // Pauses between tries to connect again, milliseconds.
 const PAUSES = [1_000, 2_000, 4_000, 8_000];
 
-// States: idle → connecting → open → off | away | lost | over, from where it connects again.
+// States: idle → connecting → open → off | away | lost, from where it connects again; stale, when a part of the page is
+// missing; over, the end.
 export class Pane extends EventTarget {
     state = "idle";
     reason = "";
@@ -27,7 +28,13 @@ export class Pane extends EventTarget {
         this.close();
         this.#become("connecting");
         // What draws is loaded when it is first needed.
-        await this.load();
+        try {
+            await this.load();
+        } catch {
+            // The cloud is away, or has been updated since the page was loaded.
+            this.#become("stale");
+            return;
+        }
         if (this.state !== "connecting" || this.#socket) return;
         const socket = connect(this.#name);
         this.#socket = socket;
