@@ -83,6 +83,19 @@ stop_serving() {
     rm -f "$PID_FILE"
 }
 
+# choose_dns RUNNING — where the cloud answers for names: DNS_LISTEN, else where it did before, else a free port. One that
+# runs already has chosen. Its servers are called server-1.cloud.test and so on, in a domain that nobody else can have.
+choose_dns() {
+    local before=''
+    # shellcheck disable=SC1090
+    [ ! -e "$ENV_FILE" ] || before=$(. "$ENV_FILE" && echo "${DNS_ADDR:-}")
+    DNS_ADDR=${DNS_LISTEN:-${BULUT_DNS_LISTEN:-${before:-127.0.0.1:5300}}}
+    if [ -z "$1${DNS_LISTEN:-}${BULUT_DNS_LISTEN:-}" ] && (exec 3<> "/dev/tcp/${DNS_ADDR%:*}/${DNS_ADDR##*:}") 2> /dev/null; then
+        DNS_ADDR=127.0.0.1:$(free_port)
+    fi
+    export BULUT_DNS_LISTEN=$DNS_ADDR BULUT_DNS_ZONE=${BULUT_DNS_ZONE:-cloud.test}
+}
+
 # for_each_server COMMAND... : `bulut COMMAND... ID` for every server of the demo account and of the operator.
 for_each_server() {
     local who id

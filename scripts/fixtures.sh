@@ -109,3 +109,27 @@ prepare_python() {
     touch "$dir"
     find "$CACHE/test-python" -mindepth 1 -maxdepth 1 -type d -mtime +30 -exec rm -rf {} +
 }
+
+# prepare_named : a BIND of the tests' own. Its package is unpacked and not installed, so that no server of names starts on
+# this machine. Its libraries are those of dig, so it has to be of the same version.
+prepare_named() {
+    local version dir
+    version=$(dpkg-query -W -f '${Version}' bind9-libs 2> /dev/null) || die "the libraries of BIND are not installed" "apt-get install bind9-dnsutils"
+    dir=$CACHE/test-bind/$version
+    mkdir -p "$CACHE/test-bind"
+    exec 9> "$CACHE/test-bind/.lock"
+    flock 9
+    if [ ! -x "$dir/usr/sbin/named" ]; then
+        say "unpacking BIND $version for the tests (once)"
+        rm -rf "$dir" "$dir.part"
+        mkdir "$dir.part"
+        (cd "$dir.part" && apt-get download -q "bind9=$version" > apt.log 2>&1 && dpkg-deb -x bind9_*.deb . && rm bind9_*.deb) || {
+            cat "$dir.part/apt.log" >&2
+            die "BIND $version could not be fetched; apt's own lines are above" "apt-get update && apt-get install bind9-dnsutils"
+        }
+        mv "$dir.part" "$dir"
+    fi
+    exec 9>&-
+    "$dir/usr/sbin/named" -v > /dev/null || die "the BIND in $dir does not run" "remove that directory and run this again"
+    export BULUT_TEST_NAMED=$dir/usr/sbin/named
+}

@@ -97,12 +97,11 @@ write_env() {
     local CAC_LOGIN=$CLOUDE_USER CAC_SID=$SERVER_ID SSH_KEY=$KEY_FILE
     {
         echo "# Made by make $([ "$MODE" = foreground ] && echo run || echo up). Read it with: . '$ENV_FILE'"
-        for name in BULUT_URL CLOUDE_USER CLOUDE_PASS OPERATOR_USER OPERATOR_PASS SSH_KEY SERVER_ID SERVER_IP SSH_COMMAND CAC_LOGIN CAC_SID; do
+        for name in BULUT_URL CLOUDE_USER CLOUDE_PASS OPERATOR_USER OPERATOR_PASS SSH_KEY SERVER_ID SERVER_IP SSH_COMMAND CAC_LOGIN CAC_SID DNS_ADDR; do
             printf "%s='%s'\n" "$name" "${!name//\'/\'\\\'\'}"
         done
-        echo "# Empty until this cloud has CaC API keys, and answers DNS:"
+        echo "# Empty until this cloud has CaC API keys:"
         echo "CAC_KEY=''"
-        echo "DNS_ADDR=''"
     } > "$new"
     chmod 0600 "$new"
     mv "$new" "$ENV_FILE"
@@ -165,6 +164,7 @@ show() {
 
   First server   $SERVER_NAME, id $SERVER_ID, address $SERVER_IP
                  $SSH_COMMAND
+  Its name       dig @${DNS_ADDR%:*} -p ${DNS_ADDR##*:} -x $SERVER_IP
   Customer       $CLOUDE_USER   $CLOUDE_PASS
   Operator       $OPERATOR_USER   $OPERATOR_PASS
   All of it      . $(printf %q "$ENV_FILE")
@@ -189,6 +189,7 @@ running=$(serving) || running=''
 prepare_state
 prepare_image
 prepare_accounts
+choose_dns "$running"
 if [ -n "$running" ]; then say "the cloud of $STATE runs already, as process $running"; else start_serving; fi
 ensure_server
 locate_server

@@ -166,6 +166,7 @@ run_groups() {
 }
 
 test_groups() {
+    group "tests ask for names as everybody does, and a BIND that is only unpacked takes updates" needed dig:bind9-dnsutils
     group "Node.js makes the pages of the console and drives the browser that looks at them" needed node:nodejs npm:npm
     group "a browser looks at the pages" needed chromium:chromium
     python_with_venv > /dev/null ||

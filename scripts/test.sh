@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Every test: sets up what they need, starts a PostgreSQL of their own, makes the guest images, runs them.
 #
-# BULUT_TEST_POSTGRES, BULUT_TEST_IMAGES and BULUT_TEST_PYTHON, where set, are used as they are. Arguments go to the test runner, so that
-# `scripts/test.sh store` runs the tests whose names contain "store".
+# BULUT_TEST_POSTGRES, BULUT_TEST_IMAGES, BULUT_TEST_PYTHON and BULUT_TEST_NAMED, where set, are used as they are. Arguments
+# go to the test runner, so that `scripts/test.sh store` runs the tests whose names contain "store".
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 . "$(dirname "${BASH_SOURCE[0]}")/fixtures.sh"
@@ -26,6 +26,7 @@ cargo test --quiet --workspace --no-run
 [ -n "${BULUT_TEST_POSTGRES:-}" ] || start_postgres -c fsync=off -c synchronous_commit=off -c full_page_writes=off
 [ -n "${BULUT_TEST_IMAGES:-}" ] || prepare_images tiny debian-12
 [ -n "${BULUT_TEST_PYTHON:-}" ] || prepare_python
+[ -n "${BULUT_TEST_NAMED:-}" ] || prepare_named
 say "$(if is_root; then echo "root: routed networking is tested in network namespaces of its own"; else echo "not root: routed networking needs root and is left out"; fi)"
 run_tests "$@"
 say "all tests passed in $((SECONDS / 60)) min $((SECONDS % 60)) s"
