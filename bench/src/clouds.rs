@@ -31,6 +31,8 @@ pub async fn start(binary: &str, database: Database) -> anyhow::Result<Program> 
         ("BULUT_DRIVER", "simulated".to_owned()),
         ("BULUT_SIMULATED_SIZE", NODE.to_owned()),
         ("BULUT_LOG", LOG.to_owned()),
+        // What is measured is how much it can, not how much a client may.
+        ("BULUT_RATE_LIMITS", "false".to_owned()),
     ];
     if database == Database::Postgres {
         settings.push(("BULUT_DATABASE", database.fresh(&std::env::temp_dir()).await));

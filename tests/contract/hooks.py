@@ -117,21 +117,24 @@ def operation_of(case):
 
 # Rules that stand between a well-formed request and its success: sentences of the refusals (400) that say so.
 RULES = [
-    # What a slug, a key or a snapshot names has to exist and to go together; a description cannot list them.
-    r"^The (region|package|image|ssh_keys) .*(does not exist|is no fingerprint|is not offered|takes no new servers|runs)",
-    r"^The (package|image) \S+ (needs|is smaller|is larger|has a disk)",
+    # What a slug or a key names has to exist, and to go together with the rest; a description cannot list them.
+    r"^The (region|package|image) '.*' (does not exist|takes no new servers)",
+    r"^The ssh_keys name '.*', which is no fingerprint or name",
+    r"^The (package|image) is not offered in the region",
+    r"^The image \S+ needs",
+    r"^The package \S+ (has a disk of|is smaller than the server|is larger than the server)",
     r"^The server has the package \S+ already",
-    r"The disk .* size|disk size",
-    # One rule over two parameters.
+    r"^The selected package disk size must be greater than or equal to the snapshot disk size",
+    # Rules over two parameters, or over a parameter and a header.
     r"^The parameter from lies after to",
-    r"^The parameter step is too short for this span",
-    r"^The parameter refreshtoken is missing",
-    # What only decoding shows.
+    r"^The parameter step is too short for this span of time",
+    r"^The parameter refreshtoken is missing: .* also accepted as Bearer",
+    # What only decoding shows, or counting bytes.
     r"^The public_key is not an OpenSSH public key",
     r"^The user_data must",
     r"^The password must have 8 to 256",
-    r"^The parameter \S+ is '.*', not a time",
-    r"has a zero byte",
+    r"^The parameter (from|to) is '.*', not a time",
+    r"^The parameter \S+ has a zero byte",
 ]
 
 

@@ -27,7 +27,9 @@ def complaints(call, template, request):
     found = []
     for name, required, schema in parameters(call):
         texts = strongest(layers, name)
-        if texts is None:
+        if texts is not None and schema.get("type") == "array":
+            texts = split(texts, schema)
+        if not texts:
             empty_list = any(layer.get(name) == [] for layer in layers) and schema.get("minItems") == 0
             if required and not empty_list:
                 found.append(f"{name} is missing")
@@ -69,18 +71,19 @@ def parameters(call):
             yield name, name in schema.get("required", []), property_
 
 
+def split(texts, schema):
+    """The values of a list, each once; where a list may be empty, blanks separate too."""
+    separator = r"[,\s]" if schema.get("minItems") == 0 else ","
+    parts = (part.strip() for text in texts for part in re.split(separator, text))
+    return list(dict.fromkeys(part for part in parts if part))
+
+
 def is_valid(texts, schema):
     """Whether texts are, as read, a value that the schema allows."""
     if schema.get("type") == "array":
-        separator = r"[,\s]" if schema.get("minItems") == 0 else ","
-        texts = [part.strip() for text in texts for part in re.split(separator, text)]
-        texts = list(dict.fromkeys(text for text in texts if text))
-        values = [candidates(text, schema["items"]) for text in texts]
-        if not values and schema.get("minItems", 0) > 0:
-            return False
-        if len(values) > schema.get("maxItems", len(values)):
-            return False
-        return all(any(allows(schema["items"], value) for value in each) for each in values)
+        items = schema["items"]
+        each_fits = all(any(allows(items, value) for value in candidates(text, items)) for text in texts)
+        return each_fits and len(texts) <= schema.get("maxItems", len(texts))
     # A plain name that comes several times is one value: the last.
     last = [text for text in texts if text != ""][-1]
     return any(allows(schema, value) for value in candidates(last, schema))

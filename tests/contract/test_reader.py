@@ -35,6 +35,7 @@ class Reader(unittest.TestCase):
             {"name": "web", "id": 7},
             {"name": ["web"], "id": " 7 ", "unknown": {"a": 1}, "tags": None},
             {"name": "web", "id": 7.0, "tags": "a, b,,a", "type": " FULL "},
+            {"name": "web", "id": 7, "tags": " , "},
             {"name": "web", "id": [7], "tags": {"0": "a", "1": ["b"]}, "type": ""},
         ):
             self.assertEqual(post("application/json", json.dumps(body)), [], body)

@@ -78,14 +78,25 @@ pub async fn send(
     headers: &[(&str, &str)],
     body: impl Into<Body>,
 ) -> Answer {
+    // As if somebody on this machine had connected.
+    send_from(SocketAddr::from(([127, 0, 0, 1], 4711)), router, method, path, headers, body).await
+}
+
+/// Sends one request to a router, as if it had connected from there.
+pub async fn send_from(
+    peer: SocketAddr,
+    router: axum::Router,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: impl Into<Body>,
+) -> Answer {
     let method = method.parse::<Method>().expect("a method");
     let mut request = Request::builder().method(method.clone()).uri(path);
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
     let mut request = request.body(body.into()).expect("a request");
-    // As if somebody on this machine had connected.
-    let peer = SocketAddr::from(([127, 0, 0, 1], 4711));
     request.extensions_mut().insert(ConnectInfo(peer));
     let response = router.oneshot(request).await.expect("a router always answers");
     let (parts, body) = response.into_parts();

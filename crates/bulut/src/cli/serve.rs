@@ -61,9 +61,8 @@ pub async fn run(config: Config) -> Result<()> {
     tracing::info!(address = %at, state = %app.config().state.display(), "serving");
     // The address of whoever connects tells the proxies that are trusted from everybody else.
     let routes = api::router(app.clone()).into_make_service_with_connect_info::<SocketAddr>();
-    let served = axum::serve(listener, routes)
-        .with_graceful_shutdown(stop.clone().cancelled_owned())
-        .into_future();
+    let served =
+        axum::serve(listener, routes).with_graceful_shutdown(stop.clone().cancelled_owned()).into_future();
     // Consoles stay open as long as people look at them; a stop does not wait for those.
     let patience = async {
         stop.cancelled().await;
@@ -84,6 +83,7 @@ pub async fn run(config: Config) -> Result<()> {
     tracing::info!("stopped; guests keep running");
     served.map_err(|why| Failure::broken(format!("serving ended: {why}")))
 }
+
 /// Takes the addresses where names are to be served.
 async fn bind_names(app: &App) -> Result<Vec<Bound>> {
     let mut bound = Vec::new();
@@ -110,7 +110,6 @@ async fn serve_names(app: App, bound: Vec<Bound>, stop: CancellationToken) {
     let limits = Limits { transfers: app.config().dns.transfers.clone(), ..Limits::default() };
     bulut_dns::serve(app.names().served(), bound, limits, stop).await;
 }
-
 
 /// Brings the database up to date and this host into the cloud.
 async fn start(app: &App) -> anyhow::Result<()> {

@@ -34,7 +34,7 @@ pub struct Change {
 /// What a change's beginning finds.
 pub enum Begun<T> {
     /// This is the first time: carry it out, then [`Change::commit`].
-    First(Change),
+    First(Box<Change>),
     /// It was carried out before; this was the answer.
     Again(T),
 }
@@ -52,7 +52,7 @@ impl Change {
             return Ok(Begun::Again(answer));
         }
         let now = app.clock().now();
-        Ok(Begun::First(Self { tx, account, now, key: caller.key.clone(), app: app.clone() }))
+        Ok(Begun::First(Box::new(Self { tx, account, now, key: caller.key.clone(), app: app.clone() })))
     }
 
     /// Ends it: from now on it holds, and so does its answer. Wakes the engine, in case an operation was queued.

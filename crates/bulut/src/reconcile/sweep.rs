@@ -3,7 +3,6 @@
 use crate::app::App;
 use crate::domain::changes::KEPT_FOR;
 use crate::domain::consoles;
-use crate::domain::consoles;
 use crate::domain::image_sweep;
 use bulut_model::Result;
 use bulut_store::{idempotency, sessions, traffic};
@@ -19,7 +18,6 @@ pub async fn all(app: &App) -> Result<()> {
     sessions(app).await?;
     answers(app).await?;
     consoles(app).await?;
-    consoles(app).await?;
     counters(app).await?;
     images(app).await
 }
@@ -34,12 +32,6 @@ async fn sessions(app: &App) -> Result<()> {
 async fn answers(app: &App) -> Result<()> {
     let before = app.clock().now().minus(KEPT_FOR);
     while idempotency::sweep(app.store(), before, BATCH).await? > 0 {}
-    Ok(())
-}
-
-/// Forgets consoles long after their end.
-async fn consoles(app: &App) -> Result<()> {
-    while consoles::forget(app, BATCH).await? > 0 {}
     Ok(())
 }
 

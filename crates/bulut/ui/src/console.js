@@ -39,7 +39,10 @@ function standing() {
     const name = session.view?.name ?? "the server";
     const line = shown === "screen" ? "screen" : "serial line";
     if (session.over) {
-        return { dot: "bad", line: session.over.sentence, cover: ["over", "This console has ended", `${session.over.sentence} Ask for a new link where you got this one from.`, false] };
+        const { over, sentence } = session.over;
+        const [icon, title] = over === "server_gone" ? ["off", "The server is gone"] : ["over", "This console has ended"];
+        const advice = over === "server_gone" ? "" : " Ask for a new link where you got this one from.";
+        return { dot: "bad", line: sentence, cover: [icon, title, sentence + advice, false] };
     }
     if (pane.state === "open") return { dot: "good", line: `Connected to the ${line} of ${name}.` };
     if (!session.reachable || pane.state === "lost") {
@@ -83,7 +86,7 @@ function draw() {
     document.title = `${session.view.name} – console`;
     $("name").textContent = session.view.name;
     const [word, colour] = session.view.phase === "building" ? ["Being made", "wait"] : POWER[session.view.power];
-    $("power").hidden = false;
+    $("power").hidden = Boolean(session.over);
     $("power").textContent = word;
     $("power").className = `pill ${colour}`;
     const end = new Date(session.view.ends_at);

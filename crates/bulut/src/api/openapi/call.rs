@@ -39,6 +39,9 @@ enum Access {
     Refresh,
 }
 
+/// Parameters of a call, and whether it needs them.
+type Params<'a> = Vec<&'a (Param, bool)>;
+
 impl Call {
     fn new(method: &'static str, path: &'static str, summary: &'static str) -> Self {
         Self {
@@ -231,7 +234,7 @@ impl Call {
 
     /// What the document says of it, but for the ways to fail.
     pub(super) fn operation(&self, always: &[Header], schemas: &Map<String, Value>) -> Value {
-        let (in_path, elsewhere): (Vec<&(Param, bool)>, Vec<&(Param, bool)>) =
+        let (in_path, elsewhere): (Params<'_>, Params<'_>) =
             self.parameters.iter().partition(|(parameter, _)| self.is_in_path(parameter));
         let mut parameters: Vec<Value> =
             in_path.into_iter().map(|(parameter, _)| outside("path", parameter, true)).collect();

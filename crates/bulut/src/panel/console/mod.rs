@@ -66,8 +66,14 @@ pub async fn open(
 }
 
 fn advice(over: Over) -> String {
-    let sentence = if over == Over::Unknown { "There is no such link." } else { over.sentence() };
-    format!("{sentence} Ask for a new one where you got it from.")
+    let ask = "Ask for a new one where you got it from.";
+    match over {
+        Over::Unknown => format!("There is no such link. {ask}"),
+        Over::ServerGone => over.sentence().to_owned(),
+        Over::Used | Over::Expired | Over::AccountChanged | Over::Idle | Over::TimeUp => {
+            format!("{} {ask}", over.sentence())
+        }
+    }
 }
 
 /// `GET /console/{id}/view`: the page again. Whether there is a session, it finds out itself.

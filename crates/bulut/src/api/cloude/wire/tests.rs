@@ -168,6 +168,7 @@ fn an_event_is_the_documents_and_a_failed_one_says_why() {
         id: OperationId(2536),
         account: AccountId(1),
         server: ServerId(1511),
+        snapshot: None,
         kind: OperationKind::ServerStart,
         status: Status::Running,
         message: None,
