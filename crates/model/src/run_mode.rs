@@ -114,7 +114,7 @@ impl MachineUsage {
         let permille = (cpu_us * 1000 / (passed_us * u128::from(look.cpus.max(1)))).min(1000);
         now.cpu_permille = u64::try_from(permille).unwrap_or(1000);
         let is_busy = permille > u128::from(rules.cpu_permille)
-            || traffic * 60_000_000 / passed_us > u128::from(rules.traffic_bytes);
+            || traffic * 60_000_000 > u128::from(rules.traffic_bytes) * passed_us;
         now.idle = match (is_busy, passed <= rules.gap_max) {
             (true, _) => Duration::ZERO,
             (false, true) => before.idle + passed,

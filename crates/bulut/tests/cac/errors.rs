@@ -121,8 +121,9 @@ async fn a_cpu_or_template_that_does_not_exist_is_105() {
     }
     // The second one is known, but its files are not here.
     for os in ["75", "2", "0", "-7", "abc", "7.0", "99999999999999999999"] {
-        let answer =
-            client.post("cloudpro/build.php", &[("cpu", "1"), ("ram", "512"), ("storage", "10"), ("os", os)]).await;
+        let answer = client
+            .post("cloudpro/build.php", &[("cpu", "1"), ("ram", "512"), ("storage", "10"), ("os", os)])
+            .await;
         assert_error(&answer, 412, 105, "no template available by that id");
     }
     assert_eq!(before, cloud.state().await);
