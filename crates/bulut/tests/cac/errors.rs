@@ -3,7 +3,8 @@
 use crate::client::{SMALL, assert_error, checked, client, give_pool};
 use bulut::domain::accounts;
 use bulut_model::account::Standing;
-use bulut_store::Session as _;
+use bulut_model::catalog::Image;
+use bulut_store::{images, regions};
 use bulut_testkit::TestCloud;
 
 #[tokio::test]
@@ -99,10 +100,16 @@ async fn an_image_that_needs_more_than_is_built_is_103() {
     let alice = cloud.customer("alice").await;
     give_pool(&cloud, &alice, 8, 8192, 120).await;
     let client = client(&cloud, &alice).await;
-    let sql = "UPDATE image SET min_memory_mib = 2048 WHERE slug = 'tiny'";
-    cloud.app().store().execute(sql, vec![]).await.unwrap();
-    let answer = client.post("cloudpro/build.php", &SMALL).await;
-    assert_eq!((answer.status.as_u16(), &answer.json()["error"]), (412, &103.into()));
+    let store = cloud.app().store();
+    let known = images::find(store, "tiny").await.unwrap().unwrap();
+    let region = regions::find(store, "ist2").await.unwrap().unwrap().id;
+    let large =
+        Image { slug: "large".into(), name: "Large".into(), min_memory_mib: Some(2048), ..known.clone() };
+    images::ensure(store, &large, &[region], Some(99), 99).await.unwrap();
+    images::set_files(store, "large", known.files.as_ref()).await.unwrap();
+    let build = [("cpu", "1"), ("ram", "512"), ("storage", "10"), ("os", "99")];
+    let answer = client.post("cloudpro/build.php", &build).await;
+    assert_eq!((answer.status.as_u16(), &answer.json()["error"]), (412, &103.into()), "{}", answer.text);
     assert!(answer.text.contains("2048"), "{}", answer.text);
 }
 
@@ -316,13 +323,8 @@ async fn what_is_no_call_is_400_and_every_fault_is_json() {
         let answer = checked(cloud.send(method, "/api/v1/listservers.php", &[], &large).await);
         assert_eq!((answer.status.as_u16(), &answer.json()["error"]), (413, &413.into()), "{method}");
     }
-    cloud.app().store().execute("ALTER TABLE server RENAME TO elsewhere", vec![]).await.unwrap();
+    cloud.app().store().close().await.unwrap();
     let broken = client.get("listservers.php", &[]).await;
-    assert_eq!((broken.status.as_u16(), &broken.json()["error"]), (500, &500.into()));
-    assert!(
-        !broken.text.to_lowercase().contains("select") && !broken.text.contains("elsewhere"),
-        "{}",
-        broken.text
-    );
-    cloud.app().store().execute("ALTER TABLE elsewhere RENAME TO server", vec![]).await.unwrap();
+    assert_eq!((broken.status.as_u16(), &broken.json()["error"]), (500, &500.into()), "{}", broken.text);
+    assert!(!broken.text.to_lowercase().contains("pool"), "{}", broken.text);
 }
