@@ -3,7 +3,7 @@
 //!
 //! Must not know: single calls.
 
-use super::extract::KEY_MAX;
+use crate::api::idempotency::KEY_MAX;
 use crate::api::openapi::{About, Header, Refusal};
 use serde_json::json;
 
