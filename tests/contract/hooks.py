@@ -37,16 +37,24 @@ def kind_of(operation, name):
     return IDS.get(operation.path, "id") if name == "id" else KINDS.get(name, name)
 
 
+def is_right(kind, value):
+    """Whether a value of a wrong request is certainly not what is wrong with it."""
+    if kind in ("region", "package", "image", "username", "password", "fingerprint", "tag"):
+        return isinstance(value, str) and value != ""
+    return isinstance(value, int) and not isinstance(value, bool) and 0 < value < 2**63
+
+
 @schemathesis.hook
 def before_call(context, case, kwargs):
     """Puts things of the account in the place of most made-up ones, so that calls get beyond 'not found'.
 
-    What is put where depends on the requests alone, so that a run can be repeated. Wrong requests stay as they are, and
-    so do ids that come from an earlier answer.
+    What is put where depends on the requests alone, so that a run can be repeated. What is wrong with a wrong request
+    stays, and becomes the only thing that is wrong with it; so do ids that come from an earlier answer.
     """
     meta = case.meta
-    if meta is None or not meta.generation.mode.is_positive:
+    if meta is None:
         return
+    wrong = not meta.generation.mode.is_positive
     dice = zlib.crc32(repr((case.method, case.path, case.path_parameters, case.query, case.body)).encode())
     things = THINGS["doomed"].get(case.operation.path, THINGS["kept"])
     for place in (case.path_parameters, case.query, case.body):
@@ -58,6 +66,8 @@ def before_call(context, case, kwargs):
                 continue
             dice = zlib.crc32(name.encode(), dice)
             known = things.get(kind)
+            if wrong and not is_right(kind, value):
+                continue
             if known and dice % 8 != 0:
                 chosen = known[next(TURNS[case.operation.label, kind]) % len(known)]
                 place[name] = [chosen] if isinstance(value, list) else chosen

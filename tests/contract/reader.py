@@ -154,9 +154,10 @@ def json_layer(body):
         return {}
     layer = {}
     for name, value in members.items() if isinstance(members, dict) else ():
-        for text in flat(value):
+        texts = flat(value)
+        for text in texts:
             add(layer, name, text)
-        if value in ([], {}):
+        if isinstance(value, (list, dict)) and not texts:
             layer[plain(name)] = []
     return layer
 
