@@ -169,7 +169,8 @@ async fn a_guest_is_called_otherwise_now_and_after_restarts_and_its_addresses_le
     assert_served_right(at, &owners, "web2.example.com");
 
     // Without an agent: said so, and true after the guest has restarted by itself.
-    let gone = cloud.ssh(id, "mv $(readlink /proc/$(pidof qemu-ga)/exe) /root/ && kill $(pidof qemu-ga)").await;
+    let gone =
+        cloud.ssh(id, "mv $(readlink /proc/$(pidof qemu-ga)/exe) /root/ && kill $(pidof qemu-ga)").await;
     assert!(gone.status.success(), "{gone:?}");
     let event = rename(&cloud, id, "web3.example.com").await;
     assert!(event["message"].as_str().unwrap().contains("next boot"), "{event}");

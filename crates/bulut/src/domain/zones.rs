@@ -35,6 +35,8 @@ pub fn records(settings: &Dns, servers: &[Named]) -> Vec<Record> {
         }
         let own =
             server.reverse_name.as_ref().filter(|_| server.claimed).map(|name| name.to_ascii_lowercase());
+        // What was taken in a zone that is the provider's no more leads nowhere by us.
+        let own = own.filter(|name| zone.as_deref().is_some_and(|zone| lies_in(name, zone)));
         for name in default.iter().chain(own.iter()) {
             records.extend(addresses.iter().map(|address| forth(name, *address)));
         }

@@ -83,6 +83,17 @@ fn a_name_of_the_providers_zone_leads_to_the_one_server_that_took_it() {
 }
 
 #[test]
+fn a_name_of_a_zone_that_is_the_providers_no_more_leads_nowhere_by_us() {
+    let servers = [named(1, "10.86.112.2", Some("shop.cloud.example"), true)];
+    let owners = |zone| -> Vec<String> {
+        records(&settings(zone), &servers).into_iter().map(|record| record.owner).collect()
+    };
+    assert!(owners(Some("cloud.example")).contains(&"shop.cloud.example".to_owned()));
+    assert!(!owners(Some("other.example")).contains(&"shop.cloud.example".to_owned()));
+    assert_eq!(owners(None), ["2.112.86.10.in-addr.arpa"]);
+}
+
+#[test]
 fn a_part_of_a_24_stands_in_the_whole_and_in_a_zone_of_its_own() {
     let servers =
         [named(1, "192.0.2.70", Some("a.example"), false), named(2, "192.0.2.130", Some("b.example"), false)];

@@ -35,7 +35,9 @@ const TOLD: &str = "dns_update_server";
 #[derive(Debug, Default)]
 pub struct Names {
     served: Arc<Served>,
-    changed: Notify,
+    /// One for each of the two that follow: the other server may keep its one waiting.
+    serve: Notify,
+    tell: Notify,
     /// What is served is of this revision, read then.
     serving: tokio::sync::Mutex<Option<(Revision, Instant)>>,
     /// What the other server is to be told was last found out at this revision.
@@ -52,7 +54,8 @@ impl Names {
 
     /// Names may have changed: it is looked at once.
     pub fn wake(&self) {
-        self.changed.notify_one();
+        self.serve.notify_one();
+        self.tell.notify_one();
     }
 
     fn complain(&self, why: Option<&str>) {
@@ -73,25 +76,36 @@ impl Names {
 
 /// Follows the database until `stop`.
 pub async fn follow(app: App, stop: CancellationToken) {
+    tokio::join!(
+        again(&stop, &app.names().serve, || refresh(&app)),
+        again(&stop, &app.names().tell, || tell_all(&app)),
+    );
+}
+
+/// Looks again and again, when woken and every few seconds.
+async fn again<F: Future<Output = Result<()>>>(
+    stop: &CancellationToken,
+    wake: &Notify,
+    look: impl Fn() -> F,
+) {
     while !stop.is_cancelled() {
         let looked = tokio::select! {
             () = stop.cancelled() => return,
-            looked = look(&app) => looked,
+            looked = look() => looked,
         };
         if let Err(error) = looked {
             tracing::warn!(%error, "names cannot be looked at; trying again");
         }
         tokio::select! {
             () = stop.cancelled() => {}
-            () = app.names().changed.notified() => {}
+            () = wake.notified() => {}
             () = tokio::time::sleep(EVERY) => {}
         }
     }
 }
 
-/// Looks once: serves what has changed, and tells the other server until it knows everything or refuses.
-pub async fn look(app: &App) -> Result<()> {
-    refresh(app).await?;
+/// Tells the other server what it does not know, until it knows everything or refuses.
+async fn tell_all(app: &App) -> Result<()> {
     while tell(app).await? {}
     Ok(())
 }

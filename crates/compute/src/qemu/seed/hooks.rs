@@ -22,7 +22,8 @@ pub fn cloud_config(seed: &Seed) -> Option<String> {
     (!commands.is_empty()).then(|| format!("#cloud-config\n{}\n", json!({ "bootcmd": commands })))
 }
 
-/// Once for each instance: a machine-id that no other machine has. cloud-init makes new host keys by itself.
+/// Once for each instance: a machine-id that no other machine has; and no name was given to this one yet, whatever its
+/// disk was called elsewhere. cloud-init makes new host keys by itself.
 fn fresh_identity(instance_id: &str) -> String {
     let instance = quoted(instance_id);
     format!(
@@ -35,6 +36,7 @@ seen=
 if [ "$seen" != "$instance" ]; then
     tr -d - < /proc/sys/kernel/random/uuid > /etc/machine-id &&
     {{ [ ! -f /var/lib/dbus/machine-id ] || [ -L /var/lib/dbus/machine-id ] || cp /etc/machine-id /var/lib/dbus/machine-id; }} &&
+    rm -f /var/lib/cloud/bulut-hostname &&
     echo "$instance" > "$mark"
     # It writes where the old id says until it begins anew, and nobody finds what it wrote.
     ! command -v systemctl > /dev/null || systemctl --no-block try-restart systemd-journald.service
