@@ -188,8 +188,8 @@ running=$(serving) || running=''
 [ -z "$running" ] || [ "$MODE" = background ] || die "the cloud of $STATE runs already, as process $running" "make down ends it; STATE= and LISTEN= make another one beside it"
 prepare_state
 prepare_image
-prepare_accounts
 choose_dns "$running"
+prepare_accounts
 if [ -n "$running" ]; then say "the cloud of $STATE runs already, as process $running"; else start_serving; fi
 ensure_server
 locate_server
