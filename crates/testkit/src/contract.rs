@@ -52,7 +52,7 @@ impl Contract {
         let (pointer, head) = self.response(method, segments, status)?;
         let response = self.document.pointer(&pointer).ok_or("the description has a broken reference")?;
         if let Some(described) = response["headers"].as_object() {
-            for name in described.keys().filter(|name| !headers.contains_key(name.as_str())) {
+            if let Some(name) = described.keys().find(|name| !headers.contains_key(name.as_str())) {
                 return Err(format!("the header {name} is missing"));
             }
         }

@@ -170,7 +170,12 @@ async fn origin(tx: &Tx, snapshot: &Snapshot) -> Result<Source> {
 }
 
 /// Reserves all that the server needs and queues its operation.
-pub(super) async fn place(app: &App, change: Box<Change>, wanted: Checked, source: Source) -> Result<Ordered> {
+pub(super) async fn place(
+    app: &App,
+    change: Box<Change>,
+    wanted: Checked,
+    source: Source,
+) -> Result<Ordered> {
     let package = &wanted.package;
     let size = size_of_package(package);
     if wanted.in_pool {
