@@ -115,6 +115,12 @@ mod tests {
     }
 
     #[test]
+    fn the_packages_may_come_from_any_registry() {
+        let locked = include_str!("../../ui/package-lock.json");
+        assert!(locked.contains("\"integrity\"") && !locked.contains("://"), "the lock file names a host");
+    }
+
+    #[test]
     fn pages_name_only_files_that_are_there() {
         for page in built::PAGES {
             let names: Vec<_> = page.text.split("/assets/").skip(1).collect();
