@@ -28,7 +28,9 @@ pub fn check(method: &Method, path: &str, status: StatusCode, headers: &HeaderMa
     }
     let contract = CONTRACT.get_or_init(Contract::open);
     if let Err(why) = contract.allows(method, &segments, status, headers, body) {
-        panic!("{method} {path} answered what the description does not allow: {why}\n{status} {headers:?}\n{body}");
+        panic!(
+            "{method} {path} answered what the description does not allow: {why}\n{status} {headers:?}\n{body}"
+        );
     }
 }
 
@@ -51,10 +53,9 @@ impl Contract {
     ) -> Result<(), String> {
         let (pointer, head) = self.response(method, segments, status)?;
         let response = self.document.pointer(&pointer).ok_or("the description has a broken reference")?;
-        if let Some(described) = response["headers"].as_object() {
-            if let Some(name) = described.keys().find(|name| !headers.contains_key(name.as_str())) {
-                return Err(format!("the header {name} is missing"));
-            }
+        let mut described = response["headers"].as_object().into_iter().flatten().map(|(name, _)| name);
+        if let Some(name) = described.find(|name| !headers.contains_key(name.as_str())) {
+            return Err(format!("the header {name} is missing"));
         }
         let media = headers.get("content-type").and_then(|media| media.to_str().ok()).unwrap_or_default();
         if response["content"].get(media).is_none() {
@@ -72,16 +73,29 @@ impl Contract {
     }
 
     /// Where the description tells of this answer; and whether it is one without a body.
-    fn response(&self, method: &Method, segments: &[&str], status: StatusCode) -> Result<(String, bool), String> {
+    fn response(
+        &self,
+        method: &Method,
+        segments: &[&str],
+        status: StatusCode,
+    ) -> Result<(String, bool), String> {
         let named = |name: &str| Ok((format!("/components/responses/{name}"), false));
         let Some(template) = self.template(segments) else {
-            return if status == 404 { named("NotFound") } else { Err("there is no call at this path".into()) };
+            return if status == 404 {
+                named("NotFound")
+            } else {
+                Err("there is no call at this path".into())
+            };
         };
         let head = method == Method::HEAD;
         let verb = if head { "get".to_owned() } else { method.as_str().to_ascii_lowercase() };
         let call = format!("/paths/{}/{verb}", template.replace('~', "~0").replace('/', "~1"));
         if self.document.pointer(&call).is_none() {
-            return if status == 405 { named("MethodNotAllowed") } else { Err("it takes no such method".into()) };
+            return if status == 405 {
+                named("MethodNotAllowed")
+            } else {
+                Err("it takes no such method".into())
+            };
         }
         let pointer = format!("{call}/responses/{}", status.as_u16());
         let response = self.document.pointer(&pointer).ok_or("the status is not described")?;
@@ -97,7 +111,8 @@ impl Contract {
         let fits = |template: &&String| {
             let wanted: Vec<&str> = template.split('/').skip(1).collect();
             let mut pairs = wanted.iter().zip(segments);
-            wanted.len() == segments.len() && pairs.all(|(wanted, given)| wanted.starts_with('{') || wanted == given)
+            wanted.len() == segments.len()
+                && pairs.all(|(wanted, given)| wanted.starts_with('{') || wanted == given)
         };
         paths.keys().filter(fits).min_by_key(|template| template.matches('{').count()).map(String::as_str)
     }
