@@ -61,8 +61,8 @@ impl Client<'_> {
 
     /// One of them.
     pub async fn server(&self, sid: i64) -> Value {
-        let servers = self.servers().await;
-        let found = servers.iter().find(|server| server["sid"] == sid.to_string());
+        let (servers, wanted) = (self.servers().await, sid.to_string());
+        let found = servers.iter().find(|server| server["sid"].as_str() == Some(&wanted));
         found.unwrap_or_else(|| panic!("no server {sid} in {servers:?}")).clone()
     }
 
