@@ -15,7 +15,7 @@ PID_FILE=$STATE/serve.pid
 LOG_FILE=$STATE/serve.log
 CLOUDE_USER=demo@example.com
 OPERATOR_USER=operator@example.com
-CLOUDE_PASS='' OPERATOR_PASS=''
+CLOUDE_PASS='' OPERATOR_PASS='' CAC_KEY=''
 
 # For `bulut` commands on this machine. A session of the user's own is neither used nor disturbed.
 export BULUT_STATE=$STATE BULUT_LISTEN=$LISTEN
@@ -26,7 +26,7 @@ case $LISTEN in
 esac
 export BULUT_URL
 
-# The passwords of an earlier run.
+# The passwords and the key of an earlier run.
 load_users() {
     [ -e "$ENV_FILE" ] || return 0
     [ -O "$ENV_FILE" ] || die "$ENV_FILE belongs to somebody else" "choose another directory with STATE="
@@ -34,6 +34,8 @@ load_users() {
     CLOUDE_PASS=$(. "$ENV_FILE" && echo "${CLOUDE_PASS:-}")
     # shellcheck disable=SC1090
     OPERATOR_PASS=$(. "$ENV_FILE" && echo "${OPERATOR_PASS:-}")
+    # shellcheck disable=SC1090,SC2034  # run.sh writes it down again
+    CAC_KEY=$(. "$ENV_FILE" && echo "${CAC_KEY:-}")
 }
 
 # as_demo COMMAND... / as_operator COMMAND... : a client's command as that user.

@@ -89,6 +89,19 @@ prepare_accounts() {
     case $new in *operator*) ensure_account "$OPERATOR_USER" "$OPERATOR_PASS" --first-name Operator --operator ;; esac
 }
 
+# A key for Cloud at Cost clients on this machine, and a pool for what they build. Nobody can look a key up later: one that
+# demo.env does not have any more is replaced.
+prepare_cac() {
+    local keys
+    keys=$("$BULUT" --json api-key list --account "$CLOUDE_USER")
+    if [ -z "$CAC_KEY" ] || ! CAC_KEY=$CAC_KEY jq -e 'any(.[]; .revoked_at == null and (.prefix as $begins | env.CAC_KEY | startswith($begins)))' <<< "$keys" > /dev/null; then
+        CAC_KEY=$("$BULUT" --quiet api-key create --account "$CLOUDE_USER" --name demo --allow 127.0.0.0/8,::1)
+        write_env
+    fi
+    "$BULUT" --json pool list | jq -e --arg email "$CLOUDE_USER" 'any(.[]; .account == $email)' > /dev/null ||
+        "$BULUT" --quiet pool set "$CLOUDE_USER" --cpu 8 --ram 8192 --storage 120 > /dev/null
+}
+
 # Shell variables, quoted; replaced as a whole, readable by the owner alone.
 write_env() {
     local new name
@@ -97,11 +110,9 @@ write_env() {
     local CAC_LOGIN=$CLOUDE_USER CAC_SID=$SERVER_ID SSH_KEY=$KEY_FILE
     {
         echo "# Made by make $([ "$MODE" = foreground ] && echo run || echo up). Read it with: . '$ENV_FILE'"
-        for name in BULUT_URL CLOUDE_USER CLOUDE_PASS OPERATOR_USER OPERATOR_PASS SSH_KEY SERVER_ID SERVER_IP SSH_COMMAND CAC_LOGIN CAC_SID DNS_ADDR; do
+        for name in BULUT_URL CLOUDE_USER CLOUDE_PASS OPERATOR_USER OPERATOR_PASS SSH_KEY SERVER_ID SERVER_IP SSH_COMMAND CAC_KEY CAC_LOGIN CAC_SID DNS_ADDR; do
             printf "%s='%s'\n" "$name" "${!name//\'/\'\\\'\'}"
         done
-        echo "# Empty until this cloud has CaC API keys:"
-        echo "CAC_KEY=''"
     } > "$new"
     chmod 0600 "$new"
     mv "$new" "$ENV_FILE"
@@ -172,6 +183,8 @@ show() {
   Through the API:
     TOKEN=\$(curl -s $BULUT_URL/v1/user/login -d username=$CLOUDE_USER -d password=$CLOUDE_PASS | jq -r .data.token)
     curl -s -H "Authorization: Bearer \$TOKEN" $BULUT_URL/v1/server/list | jq
+  As a Cloud at Cost client:
+    curl -s "$BULUT_URL/api/v1/listservers.php?key=$CAC_KEY&login=$CLOUDE_USER" | jq
   With the command line:
     $(printf %q "$BULUT") login $BULUT_URL --user $CLOUDE_USER
 
@@ -190,6 +203,7 @@ prepare_state
 prepare_image
 choose_dns "$running"
 prepare_accounts
+prepare_cac
 if [ -n "$running" ]; then say "the cloud of $STATE runs already, as process $running"; else start_serving; fi
 ensure_server
 locate_server
