@@ -3,7 +3,7 @@
 use crate::packages::signed;
 use crate::session::{Failure, Row, Session};
 use bulut_model::run_mode::{IdleRules, Look, MachineUsage};
-use bulut_model::{AccountId, Result, ServerId, Timestamp};
+use bulut_model::{AccountId, NodeId, Result, ServerId, Timestamp};
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -41,6 +41,19 @@ pub async fn list(s: &impl Session, account: AccountId) -> Result<HashMap<Server
     );
     let rows = s.all(&sql, vec![account.0.into()]).await?;
     let one = |row: &Row| Ok((ServerId(row.int("server_id")?), usage(row)?));
+    Ok(rows.iter().map(one).collect::<Result<_, Failure>>()?)
+}
+
+/// When the machines of a node's servers were last looked at.
+pub async fn seen_on(s: &impl Session, node: NodeId) -> Result<HashMap<ServerId, Timestamp>> {
+    let rows = s
+        .all(
+            "SELECT machine_usage.server_id AS server_id, machine_usage.seen_at AS seen_at FROM machine_usage \
+             JOIN server ON server.id = machine_usage.server_id WHERE server.node_id = $1",
+            vec![node.0.into()],
+        )
+        .await?;
+    let one = |row: &Row| Ok((ServerId(row.int("server_id")?), Timestamp(row.int("seen_at")?)));
     Ok(rows.iter().map(one).collect::<Result<_, Failure>>()?)
 }
 

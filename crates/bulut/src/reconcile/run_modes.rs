@@ -1,5 +1,5 @@
-//! Run modes: machines are looked at every minute for what they use, and safe ones that have idled for long enough are
-//! powered off.
+//! Run modes: machines are looked at every minute for what they use, new ones more often, and safe ones that have idled
+//! for long enough are powered off.
 //!
 //! Promises: what was seen is in the database, so that a restart forgets nothing; a server that became busy, changed its
 //! mode or is held by an operation in the last moment is left alone.
@@ -20,7 +20,7 @@ const AT_ONCE: usize = 8;
 /// Machines whose use is written in one transaction.
 const BATCH: usize = 100;
 
-/// Looks at the machines of all nodes of this process once.
+/// Looks at those machines of all nodes of this process that are due.
 pub async fn look(app: &App) -> Result<()> {
     for node in app.nodes() {
         if let Err(error) = look_at(app, node).await {
@@ -32,9 +32,13 @@ pub async fn look(app: &App) -> Result<()> {
 
 async fn look_at(app: &App, node: NodeId) -> Result<()> {
     let driver = app.driver(node)?;
-    let running = |server: &Server| server.phase == Phase::Ready && server.power == Power::Running;
-    let rows = servers::list_on_node(app.store(), node).await?;
-    let asked = futures_util::stream::iter(rows.into_iter().filter(running)).map(|server| {
+    let seen = machine_usage::seen_on(app.store(), node).await?;
+    let mut rows = servers::list_on_node(app.store(), node).await?;
+    rows.retain(|server| {
+        let runs = server.phase == Phase::Ready && server.power == Power::Running;
+        runs && is_due(app, server, seen.get(&server.id).copied())
+    });
+    let asked = futures_util::stream::iter(rows).map(|server| {
         let driver = driver.clone();
         async move {
             let answer = driver.usage(server.id).await;
@@ -65,6 +69,14 @@ async fn look_at(app: &App, node: NodeId) -> Result<()> {
         power_off(app, server).await?;
     }
     Ok(())
+}
+
+/// Whether it is time to look: after a while, at every opportunity while the server is new and somebody may look at it,
+/// and when the clock was set back.
+fn is_due(app: &App, server: &Server, seen_at: Option<Timestamp>) -> bool {
+    let (now, every) = (app.clock().now(), app.config().usage_every());
+    let is_new = now.since(server.created_at) < every * 2;
+    seen_at.is_none_or(|seen_at| is_new || seen_at > now || now.since(seen_at) >= every)
 }
 
 fn looked(

@@ -2,6 +2,7 @@
 
 use crate::databases::{Db, START, at, laws};
 use crate::world::{World, account};
+use bulut_model::NodeId;
 use bulut_model::run_mode::{IdleRules, Look};
 use bulut_store::{Store, machine_usage, servers};
 use std::time::Duration;
@@ -48,6 +49,9 @@ async fn what_is_known_after_looks_comes_back(db: Db) {
     assert_eq!((known.memory_bytes, known.disk_bytes, known.seen_at), (1 << 40, 7, at(120)));
     let all = machine_usage::list(s, world.account).await.unwrap();
     assert_eq!((all.len(), all.get(&one), all.get(&two)), (1, Some(&known), None));
+    let seen = machine_usage::seen_on(s, world.node).await.unwrap();
+    assert_eq!(seen.into_iter().collect::<Vec<_>>(), [(one, at(120))]);
+    assert!(machine_usage::seen_on(s, NodeId(world.node.0 + 1)).await.unwrap().is_empty());
     let bob = account(s, "bob").await.id;
     assert!(machine_usage::list(s, bob).await.unwrap().is_empty());
 }
