@@ -3,14 +3,17 @@
 //! What belongs to the cloud (regions, packages, pools, prices) is data in the database, not a setting.
 
 mod dns;
+mod idle;
+mod rates;
 mod traffic;
 
 pub use dns::Dns;
+pub use idle::Idle;
+pub use rates::Rates;
 pub use traffic::Traffic;
 
 use anyhow::{Context as _, bail};
 use bulut_model::network::{Network, parse_all};
-use bulut_model::run_mode::IdleRules;
 use confique::Config as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -154,53 +157,13 @@ pub struct Config {
     #[config(env = "BULUT_CAC_PLAIN_TOTALS", default = false)]
     pub cac_plain_totals: bool,
 
-    /// How often processor, memory, disk and network of machines are looked at, seconds.
-    #[config(env = "BULUT_USAGE_EVERY_S", default = 60)]
-    pub usage_every_s: u64,
+    /// What machines use, and servers that idle.
+    #[config(nested)]
+    pub idle: Idle,
 
-    /// How long a server in safe mode may idle before it is powered off, seconds; by default seven days.
-    #[config(env = "BULUT_IDLE_LIMIT_S", default = 604_800)]
-    pub idle_limit_s: u64,
-
-    /// The most of all its processors that an idle server uses, percent.
-    #[config(env = "BULUT_IDLE_CPU_PERCENT", default = 5.0)]
-    pub idle_cpu_percent: f64,
-
-    /// The most that an idle server receives and sends together in a minute, KiB.
-    #[config(env = "BULUT_IDLE_NETWORK_KIB", default = 64)]
-    pub idle_network_kib: u64,
-
-    /// Whether requests are limited: by account or API key, by address, and attempts to sign in.
-    #[config(env = "BULUT_RATE_LIMITS", default = true)]
-    pub rate_limits: bool,
-
-    /// Requests that change something: how many an account or API key may send in a minute for long.
-    #[config(env = "BULUT_RATE_CHANGES_PER_MINUTE", default = 600)]
-    pub rate_changes_per_minute: u32,
-
-    /// The same: how many it may send at once.
-    #[config(env = "BULUT_RATE_CHANGES_BURST", default = 300)]
-    pub rate_changes_burst: u32,
-
-    /// Requests that only read, which waiting clients repeat: how many in a minute for long.
-    #[config(env = "BULUT_RATE_READS_PER_MINUTE", default = 60_000)]
-    pub rate_reads_per_minute: u32,
-
-    /// The same: how many at once.
-    #[config(env = "BULUT_RATE_READS_BURST", default = 20_000)]
-    pub rate_reads_burst: u32,
-
-    /// How many times as much an address may send as an account, since many may share one.
-    #[config(env = "BULUT_RATE_ADDRESS_FACTOR", default = 4)]
-    pub rate_address_factor: u32,
-
-    /// Failed attempts to sign in as one user from one address: how many in a minute for long.
-    #[config(env = "BULUT_RATE_LOGINS_PER_MINUTE", default = 10)]
-    pub rate_logins_per_minute: u32,
-
-    /// The same: how many at once.
-    #[config(env = "BULUT_RATE_LOGINS_BURST", default = 20)]
-    pub rate_logins_burst: u32,
+    /// How often who may ask.
+    #[config(nested)]
+    pub rates: Rates,
 
     /// How long a link to a console waits to be opened, seconds.
     #[config(env = "BULUT_CONSOLE_LINK_S", default = 60)]
@@ -287,22 +250,8 @@ impl Config {
         {
             bail!("the setting proxy_header must be the name of a header");
         }
-        if self.usage_every_s == 0 || self.idle_limit_s == 0 {
-            bail!("usage_every_s and idle_limit_s must be at least 1");
-        }
-        let rates = [
-            self.rate_changes_per_minute,
-            self.rate_changes_burst,
-            self.rate_reads_per_minute,
-            self.rate_reads_burst,
-            self.rate_address_factor,
-            self.rate_logins_per_minute,
-            self.rate_logins_burst,
-        ];
-        if rates.contains(&0) {
-            bail!("the settings rate_… must be at least 1; rate_limits = false switches the limits off");
-        }
-        Ok(())
+        self.idle.check()?;
+        self.rates.check()
     }
 
     /// A commented example of the settings file.
@@ -364,25 +313,6 @@ impl Config {
     /// How long a starting guest's agent is waited for when the server gets another host name.
     pub fn hostname_limit(&self) -> Duration {
         Duration::from_secs(self.hostname_limit_s)
-    }
-
-    /// What counts as idle. A look that is late, or two that are missed, spoil nothing.
-    pub fn idle_rules(&self) -> IdleRules {
-        IdleRules {
-            cpu_permille: (self.idle_cpu_percent.clamp(0.0, 100.0) * 10.0).round() as u64,
-            traffic_bytes: self.idle_network_kib.saturating_mul(1024),
-            gap_max: self.usage_every() * 3,
-        }
-    }
-
-    /// How long a server in safe mode may idle.
-    pub fn idle_limit(&self) -> Duration {
-        Duration::from_secs(self.idle_limit_s)
-    }
-
-    /// How often machines' use is looked at.
-    pub fn usage_every(&self) -> Duration {
-        Duration::from_secs(self.usage_every_s)
     }
 
     /// How long an operation is held without renewing.

@@ -110,7 +110,7 @@ impl TestCloud {
         // A guest of the simulated node has an agent at once or never.
         config.hostname_limit_s = 0;
         // Tests ask faster than any client may; those of the limits switch them on.
-        config.rate_limits = false;
+        config.rates.enabled = false;
         (setup.configure)(&mut config);
         let connections = config.database_connections;
         let store = Store::open(database, connections).await.expect("the database opens");

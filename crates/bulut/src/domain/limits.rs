@@ -191,15 +191,15 @@ fn refused(retry_after_s: u64) -> Error {
 /// Errors: `RateLimited`.
 pub fn charge(app: &App, who: Who, class: Class) -> Result<Option<Allowance>> {
     let config = app.config();
-    if !config.rate_limits {
+    if !config.rates.enabled {
         return Ok(None);
     }
     let (per_minute, burst) = match class {
-        Class::Change => (config.rate_changes_per_minute, config.rate_changes_burst),
-        Class::Read => (config.rate_reads_per_minute, config.rate_reads_burst),
+        Class::Change => (config.rates.changes_per_minute, config.rates.changes_burst),
+        Class::Read => (config.rates.reads_per_minute, config.rates.reads_burst),
     };
     let (who, factor) = match who {
-        Who::Address(address) => (Who::Address(network(address)), config.rate_address_factor),
+        Who::Address(address) => (Who::Address(network(address)), config.rates.address_factor),
         Who::Account(_) | Who::ApiKey(_) => (who, 1),
     };
     let rate = Rate { per_minute: per_minute.saturating_mul(factor), burst: burst.saturating_mul(factor) };
@@ -218,10 +218,10 @@ fn login_name(address: Option<IpAddr>, name: &str) -> Name {
 /// Errors: `RateLimited`.
 pub fn charge_login(app: &App, address: Option<IpAddr>, name: &str) -> Result<()> {
     let config = app.config();
-    if !config.rate_limits {
+    if !config.rates.enabled {
         return Ok(());
     }
-    let rate = Rate { per_minute: config.rate_logins_per_minute, burst: config.rate_logins_burst };
+    let rate = Rate { per_minute: config.rates.logins_per_minute, burst: config.rates.logins_burst };
     let taken = app.limits().take(login_name(address, name), rate, app.clock().now());
     taken.map(drop).map_err(refused)
 }

@@ -43,5 +43,5 @@ pub async fn deadline(app: &App, caller: &Caller, id: ServerId) -> Result<Option
 /// The same, for a server and its use that are known.
 pub fn deadline_of(app: &App, server: &Server, usage: Option<&MachineUsage>) -> Option<Timestamp> {
     let ends = server.run_mode == RunMode::Safe && server.power == Power::Running;
-    usage.filter(|_| ends).map(|usage| usage.deadline(app.config().idle_limit()))
+    usage.filter(|_| ends).map(|usage| usage.deadline(app.config().idle.limit()))
 }

@@ -28,7 +28,7 @@ pub async fn run(app: App, stop: CancellationToken) {
         machines::watch(app.clone(), stop.clone()),
         names::follow(app.clone(), stop.clone()),
         every(EVERY, stop.clone(), || seeds::forget(&app)),
-        every(EVERY.min(app.config().usage_every()), stop.clone(), || run_modes::look(&app)),
+        every(EVERY.min(app.config().idle.look_every()), stop.clone(), || run_modes::look(&app)),
         every(SNAPSHOTS_EVERY, stop.clone(), || snapshots::look(&app)),
         every(SWEEP_EVERY, stop.clone(), || sweep::all(&app)),
         traffic::watch(app.clone(), stop.clone()),

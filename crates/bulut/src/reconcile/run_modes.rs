@@ -53,7 +53,7 @@ async fn look_at(app: &App, node: NodeId) -> Result<()> {
         .await;
     // In one order everywhere, so that two who write the same rows wait for each other once.
     seen.sort_by_key(|(server, _)| server.id);
-    let rules = app.config().idle_rules();
+    let rules = app.config().idle.rules();
     let mut idle = Vec::new();
     for batch in seen.chunks(BATCH) {
         let tx = app.store().begin().await?;
@@ -74,7 +74,7 @@ async fn look_at(app: &App, node: NodeId) -> Result<()> {
 /// Whether it is time to look: after a while, at every opportunity while the server is new and somebody may look at it,
 /// and when the clock was set back.
 fn is_due(app: &App, server: &Server, seen_at: Option<Timestamp>) -> bool {
-    let (now, every) = (app.clock().now(), app.config().usage_every());
+    let (now, every) = (app.clock().now(), app.config().idle.look_every());
     let is_new = now.since(server.created_at) < every * 2;
     seen_at.is_none_or(|seen_at| is_new || seen_at > now || now.since(seen_at) >= every)
 }
@@ -106,7 +106,7 @@ fn looked(
 }
 
 fn has_idled(app: &App, usage: &MachineUsage) -> bool {
-    usage.idle >= app.config().idle_limit()
+    usage.idle >= app.config().idle.limit()
 }
 
 /// Powers an idle server off, unless something has changed since it was looked at. Nobody asked, so nobody is refused:

@@ -10,11 +10,11 @@ use std::time::Duration;
 
 /// Five changes at once and one a second; fifty reads.
 fn tight(config: &mut Config) {
-    config.rate_limits = true;
-    (config.rate_changes_per_minute, config.rate_changes_burst) = (60, 5);
-    (config.rate_reads_per_minute, config.rate_reads_burst) = (600, 50);
-    (config.rate_logins_per_minute, config.rate_logins_burst) = (2, 3);
-    config.rate_address_factor = 2;
+    config.rates.enabled = true;
+    (config.rates.changes_per_minute, config.rates.changes_burst) = (60, 5);
+    (config.rates.reads_per_minute, config.rates.reads_burst) = (600, 50);
+    (config.rates.logins_per_minute, config.rates.logins_burst) = (2, 3);
+    config.rates.address_factor = 2;
 }
 
 async fn cloud() -> TestCloud {
@@ -138,7 +138,7 @@ async fn guessing_passwords_is_slow_and_knowing_them_is_not() {
 async fn limits_can_be_switched_off() {
     let off = |config: &mut Config| {
         tight(config);
-        config.rate_limits = false;
+        config.rates.enabled = false;
     };
     let cloud = TestCloud::with(Setup { configure: off, ..Setup::default() }).await;
     let alice = cloud.customer("alice").await;

@@ -13,7 +13,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 
 /// Looked at every hour, so that days take few looks.
 async fn cloud() -> TestCloud {
-    TestCloud::with(Setup { configure: |config| config.usage_every_s = 3600, ..Setup::default() }).await
+    TestCloud::with(Setup { configure: |config| config.idle.look_every_s = 3600, ..Setup::default() }).await
 }
 
 async fn look(cloud: &TestCloud) {
