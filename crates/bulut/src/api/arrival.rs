@@ -12,7 +12,7 @@ use crate::clock::Clock;
 use crate::domain::limits::{self, Allowance, Class, Who};
 use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
-use bulut_model::{Result, Timestamp};
+use bulut_model::{Error, Result, Timestamp};
 use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 
@@ -76,7 +76,10 @@ pub fn gate(app: App) -> Gate {
                 allowance.into_iter().for_each(|allowance| arrival.note(allowance));
                 (arrival, Ok(()))
             }
-            Err(error) => (arrival, Err(Failure::from(error))),
+            Err(refusal) => {
+                arrival.note(refusal.allowance);
+                (arrival, Err(Failure::from(Error::from(refusal))))
+            }
         }
     })
 }
@@ -96,11 +99,13 @@ pub fn address() -> Option<IpAddr> {
 /// Errors: `RateLimited`.
 pub fn charge(app: &App, who: Who) -> Result<()> {
     let class = ARRIVAL.try_with(|arrival| arrival.class).unwrap_or(Class::Change);
-    if let Some(allowance) = limits::charge(app, who, class)? {
+    let charged = limits::charge(app, who, class);
+    let told = charged.map_or_else(|refusal| Some(refusal.allowance), |allowance| allowance);
+    if let Some(allowance) = told {
         // Outside of a request there is no answer that could tell of it.
         let _ = ARRIVAL.try_with(|arrival| arrival.note(allowance));
     }
-    Ok(())
+    Ok(charged.map(drop)?)
 }
 
 /// Tells of an allowance in an answer, unless the answer does so itself.

@@ -64,6 +64,25 @@ pub struct Allowance {
     pub reset_s: u64,
 }
 
+/// Why no token was taken, and what the bucket has to say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Refusal {
+    /// Seconds until there is a token, at least one.
+    pub retry_after_s: u64,
+    /// With nothing left.
+    pub allowance: Allowance,
+}
+
+impl From<Refusal> for Error {
+    fn from(refusal: Refusal) -> Self {
+        let retry_after_s = refusal.retry_after_s;
+        Self::new(
+            Kind::RateLimited { retry_after_s },
+            format!("Too many requests: try again in {retry_after_s} s, and then less often."),
+        )
+    }
+}
+
 #[derive(Debug, Clone, Copy)]
 struct Bucket {
     /// Sixty-millionths of a token, of which every microsecond brings a whole number.
@@ -136,8 +155,8 @@ impl Limits {
 
     /// Takes a token.
     ///
-    /// Errors: the seconds until there is one.
-    fn take(&self, name: Name, rate: Rate, now: Timestamp) -> Result<Allowance, u64> {
+    /// Errors: when there is none.
+    fn take(&self, name: Name, rate: Rate, now: Timestamp) -> Result<Allowance, Refusal> {
         let mut buckets = self.lock();
         if buckets.len() >= self.buckets_max && !buckets.contains_key(&name) {
             make_room(&mut buckets, self.buckets_max, now);
@@ -145,7 +164,8 @@ impl Limits {
         let bucket = buckets.entry(name).or_insert_with(|| Bucket::full(rate, now));
         bucket.fill(rate, now);
         if bucket.level < TOKEN {
-            return Err(rate.seconds_for(TOKEN - bucket.level).max(1));
+            let retry_after_s = rate.seconds_for(TOKEN - bucket.level).max(1);
+            return Err(Refusal { retry_after_s, allowance: bucket.allowance() });
         }
         bucket.level -= TOKEN;
         Ok(bucket.allowance())
@@ -179,17 +199,10 @@ fn network(address: IpAddr) -> IpAddr {
     }
 }
 
-fn refused(retry_after_s: u64) -> Error {
-    Error::new(
-        Kind::RateLimited { retry_after_s },
-        format!("Too many requests: try again in {retry_after_s} s, and then less often."),
-    )
-}
-
 /// Takes a token of somebody's bucket; `None` when requests are not limited.
 ///
-/// Errors: `RateLimited`.
-pub fn charge(app: &App, who: Who, class: Class) -> Result<Option<Allowance>> {
+/// Errors: when its bucket is empty.
+pub fn charge(app: &App, who: Who, class: Class) -> Result<Option<Allowance>, Refusal> {
     let config = app.config();
     if !config.rates.enabled {
         return Ok(None);
@@ -203,7 +216,7 @@ pub fn charge(app: &App, who: Who, class: Class) -> Result<Option<Allowance>> {
         Who::Account(_) | Who::ApiKey(_) => (who, 1),
     };
     let rate = Rate { per_minute: per_minute.saturating_mul(factor), burst: burst.saturating_mul(factor) };
-    app.limits().take(Name::Calls(who, class), rate, app.clock().now()).map(Some).map_err(refused)
+    app.limits().take(Name::Calls(who, class), rate, app.clock().now()).map(Some)
 }
 
 fn login_name(address: Option<IpAddr>, name: &str) -> Name {
@@ -222,8 +235,8 @@ pub fn charge_login(app: &App, address: Option<IpAddr>, name: &str) -> Result<()
         return Ok(());
     }
     let rate = Rate { per_minute: config.rates.logins_per_minute, burst: config.rates.logins_burst };
-    let taken = app.limits().take(login_name(address, name), rate, app.clock().now());
-    taken.map(drop).map_err(refused)
+    app.limits().take(login_name(address, name), rate, app.clock().now())?;
+    Ok(())
 }
 
 /// Who knows the password is not guessing.
@@ -243,6 +256,12 @@ mod tests {
         START.plus(Duration::from_millis(ms))
     }
 
+    fn wait(taken: Result<Allowance, Refusal>) -> u64 {
+        let refusal = taken.unwrap_err();
+        assert_eq!(refusal.allowance.remaining, 0);
+        refusal.retry_after_s
+    }
+
     fn name(account: i64) -> Name {
         Name::Calls(Who::Account(AccountId(account)), Class::Change)
     }
@@ -254,8 +273,8 @@ mod tests {
             let told = limits.take(name(1), RATE, START).unwrap();
             assert_eq!((told.limit, told.remaining, told.reset_s), (5, left, 5 - left));
         }
-        assert_eq!(limits.take(name(1), RATE, START), Err(1));
-        assert_eq!(limits.take(name(1), RATE, after(999)), Err(1));
+        assert_eq!(wait(limits.take(name(1), RATE, START)), 1);
+        assert_eq!(wait(limits.take(name(1), RATE, after(999))), 1);
         assert_eq!(limits.take(name(1), RATE, after(1000)).unwrap().remaining, 0);
         assert!(limits.take(name(1), RATE, after(1500)).is_err());
         assert_eq!(limits.take(name(2), RATE, after(1500)).unwrap().remaining, 4, "another's is another's");
@@ -267,8 +286,8 @@ mod tests {
         let limits = Limits::default();
         let slow = Rate { per_minute: 2, burst: 1 };
         assert_eq!(limits.take(name(1), slow, START).unwrap().reset_s, 30);
-        assert_eq!(limits.take(name(1), slow, after(500)), Err(30));
-        assert_eq!(limits.take(name(1), slow, after(29_500)), Err(1));
+        assert_eq!(wait(limits.take(name(1), slow, after(500))), 30);
+        assert_eq!(wait(limits.take(name(1), slow, after(29_500))), 1);
         assert!(limits.take(name(1), slow, after(30_000)).is_ok());
     }
 

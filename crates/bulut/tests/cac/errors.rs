@@ -6,6 +6,7 @@ use bulut_model::account::Standing;
 use bulut_model::catalog::Image;
 use bulut_store::{images, regions};
 use bulut_testkit::TestCloud;
+use serde_json::json;
 
 #[tokio::test]
 async fn a_key_that_is_missing_or_wrong_is_101_and_403_at_every_call() {
@@ -92,6 +93,76 @@ async fn what_is_missing_or_invalid_is_103_and_named() {
         assert!(said.contains(named), "{call} {pairs:?}: {said}");
     }
     assert_eq!(before, cloud.state().await);
+}
+
+/// Every call with every parameter, and a value that is good for it.
+const PARAMETERS: [(&str, &[(&str, &str)]); 7] = [
+    ("powerop.php", &[("sid", "1"), ("action", "reset")]),
+    ("renameserver.php", &[("sid", "1"), ("name", "x")]),
+    ("runmode.php", &[("sid", "1"), ("mode", "safe")]),
+    ("rdns.php", &[("sid", "1"), ("hostname", "a.example.com")]),
+    ("console.php", &[("sid", "1")]),
+    ("cloudpro/delete.php", &[("sid", "1")]),
+    ("cloudpro/build.php", &SMALL),
+];
+
+#[tokio::test]
+async fn no_kind_of_bad_value_is_taken_for_a_good_one() {
+    let cloud = TestCloud::new().await;
+    let alice = cloud.customer("alice").await;
+    give_pool(&cloud, &alice, 8, 8192, 120).await;
+    let client = client(&cloud, &alice).await;
+    assert_eq!(client.built().await, 1);
+    let before = cloud.state().await;
+    let long = "x".repeat(60_000);
+    let texts = [
+        long.as_str(),
+        "a\0b",
+        "\u{7f}",
+        "../../etc/passwd",
+        "' OR 1=1 --",
+        "<script>",
+        "９",
+        "0x1",
+        "1e0",
+        "%",
+    ];
+    let others = [
+        json!([]),
+        json!({}),
+        json!(["a", "b"]),
+        json!({"a": 1}),
+        json!([[{"a": 1}]]),
+        json!(null),
+        json!(true),
+    ];
+    for (call, parameters) in PARAMETERS {
+        for (spoilt, _) in parameters {
+            let values = texts.iter().map(|text| json!(text)).chain(others.iter().cloned());
+            for value in values
+                .filter(|value| *spoilt != "name" || !value.as_str().is_some_and(|name| name.len() < 65))
+            {
+                let mut body = serde_json::Map::from_iter(
+                    parameters.iter().map(|(name, good)| ((*name).to_owned(), json!(good))),
+                );
+                body.extend([("key".into(), json!(client.key)), ("login".into(), json!(client.login))]);
+                body.insert((*spoilt).to_owned(), value.clone());
+                let body = serde_json::Value::from(body).to_string();
+                let headers = [("content-type", "application/json")];
+                let answer = checked(cloud.send("POST", &format!("/api/v1/{call}"), &headers, &body).await);
+                let is_label = *spoilt == "name" && value == json!(true);
+                assert!(is_label || answer.status == 412, "{call} {spoilt} {value}: {}", answer.text);
+            }
+            // What is not UTF-8, in a form.
+            let mut pairs = client.said(parameters);
+            pairs = pairs.replace(&format!("&{spoilt}="), &format!("&{spoilt}=%ff"));
+            let answer = checked(cloud.send("POST", &format!("/api/v1/{call}"), &[], &pairs).await);
+            assert_eq!(answer.status, 412, "{call} {spoilt}: {}", answer.text);
+        }
+    }
+    client.ok("renameserver.php", &[("sid", "1"), ("name", "x")]).await;
+    let renamed = cloud.state().await;
+    assert_eq!(before.lines().count(), renamed.lines().count(), "nothing was begun");
 }
 
 #[tokio::test]

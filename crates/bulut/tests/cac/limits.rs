@@ -45,6 +45,7 @@ async fn a_key_that_asks_too_often_is_told_503_and_when_to_come_back() {
     let refused = rename().await;
     assert_error(&refused, 503, 503, "rate limit hit");
     assert_eq!((header(&refused, "retry-after"), header(&refused, "ratelimit-remaining")), (1, 0));
+    assert_eq!(header(&refused, "ratelimit-limit"), 5);
     for _ in 0..40 {
         let answer = client.get("listtasks.php", &[]).await;
         assert_eq!(answer.status, 200, "waiting by looking is not punished");
@@ -70,6 +71,7 @@ async fn an_account_that_asks_too_often_is_told_429_in_cloude_and_every_answer_s
     refused.refusal(429);
     assert_eq!(refused.word(), "rate_limited");
     assert_eq!((header(&refused, "retry-after"), header(&refused, "ratelimit-remaining")), (1, 0));
+    assert_eq!(header(&refused, "ratelimit-limit"), 5);
     assert!(header(&refused, "ratelimit-reset") >= 1);
     let native = alice.send("PUT", &format!("/v2/servers/{server}"), "name=x").await;
     assert_eq!((native.status.as_u16(), header(&native, "retry-after")), (429, 1), "{}", native.text);
