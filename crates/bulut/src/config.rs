@@ -140,7 +140,7 @@ pub struct Config {
     pub public_url: Option<String>,
 
     /// Addresses and networks (10.0.0.0/8, fd00::/8) of reverse proxies whose X-Forwarded-Host and
-    /// X-Forwarded-Proto are believed. None by default.
+    /// X-Forwarded-Proto, and what they say about the client's address, are believed. None by default.
     #[config(env = "BULUT_TRUSTED_PROXIES", default = [], parse_env = networks)]
     pub trusted_proxies: Vec<Network>,
 

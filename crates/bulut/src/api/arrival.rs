@@ -100,7 +100,7 @@ pub fn address() -> Option<IpAddr> {
 pub fn charge(app: &App, who: Who) -> Result<()> {
     let class = ARRIVAL.try_with(|arrival| arrival.class).unwrap_or(Class::Change);
     let charged = limits::charge(app, who, class);
-    let told = charged.map_or_else(|refusal| Some(refusal.allowance), |allowance| allowance);
+    let told = charged.unwrap_or_else(|refusal| Some(refusal.allowance));
     if let Some(allowance) = told {
         // Outside of a request there is no answer that could tell of it.
         let _ = ARRIVAL.try_with(|arrival| arrival.note(allowance));
