@@ -139,8 +139,8 @@ async fn no_kind_of_bad_value_is_taken_for_a_good_one() {
     for (call, parameters) in PARAMETERS {
         for (spoilt, _) in parameters {
             let values = texts.iter().map(|text| json!(text)).chain(others.iter().cloned());
-            for value in values
-                .filter(|value| *spoilt != "name" || !value.as_str().is_some_and(|name| name.len() < 65))
+            for value in
+                values.filter(|value| *spoilt != "name" || value.as_str().is_none_or(|name| name.len() >= 65))
             {
                 let mut body = serde_json::Map::from_iter(
                     parameters.iter().map(|(name, good)| ((*name).to_owned(), json!(good))),
