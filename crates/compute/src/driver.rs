@@ -133,6 +133,15 @@ pub struct Usage {
     pub disk_bytes: u64,
 }
 
+/// What a guest itself says that it uses, as far as it says it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GuestUsage {
+    /// Memory that is neither free nor could be at once, bytes.
+    pub memory_bytes: Option<u64>,
+    /// What its file systems hold, bytes.
+    pub disk_bytes: Option<u64>,
+}
+
 /// A snapshot that is whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Taken {
@@ -262,4 +271,10 @@ pub trait Driver: Send + Sync + 'static {
     /// `false` when the machine does not run, or nobody in the guest answers or may do this. `Retry` when the agent
     /// answers, but the name is not what it should be afterwards. `Gone` when there is no such machine.
     async fn set_hostname(&self, id: ServerId, hostname: &str) -> Result<bool, DriverError>;
+
+    /// What the guest's agent says that the guest uses: nothing while the machine does not run, nobody answers at once, or
+    /// the agent has something else to do. Takes a few seconds at most. `Gone` when there is no such machine.
+    async fn guest_usage(&self, _id: ServerId) -> Result<GuestUsage, DriverError> {
+        Ok(GuestUsage::default())
+    }
 }

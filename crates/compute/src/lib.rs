@@ -11,7 +11,7 @@ pub mod simulated;
 pub mod spec;
 
 pub use driver::{
-    Applied, Console, ConsoleStream, Driver, Hint, Observed, PasswordSet, Power, Present, Probe, SetupStatus,
+    Applied, Console, ConsoleStream, Driver, GuestUsage, Hint, Observed, PasswordSet, Power, Present, Probe, SetupStatus,
     Stop, Taken, Usage,
 };
 pub use error::DriverError;

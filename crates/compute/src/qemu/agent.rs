@@ -3,7 +3,7 @@
 //! The protocol is QMP's without a greeting. Every conversation begins with `guest-sync`, so that replies to
 //! somebody's earlier, abandoned questions are passed over.
 
-use crate::{DriverError, PasswordSet, SetupStatus};
+use crate::{DriverError, GuestUsage, PasswordSet, SetupStatus};
 use base64::Engine as _;
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
@@ -169,6 +169,16 @@ impl Agent {
         said.map_or(SetupStatus::Unknown, |said| stated(&said))
     }
 
+    /// What the guest uses, as far as its agent can say.
+    pub async fn usage(&mut self) -> GuestUsage {
+        let memory = self.file("/proc/meminfo").await;
+        let systems = self.ask("guest-get-fsinfo", &Value::Null).await;
+        GuestUsage {
+            memory_bytes: memory.and_then(|text| memory_in_use(&String::from_utf8_lossy(&text))),
+            disk_bytes: systems.as_ref().and_then(disk_in_use),
+        }
+    }
+
     /// What a program in the guest prints; `None` when it cannot be run or does not end in time.
     pub async fn run(&mut self, path: &str, arguments: &[&str]) -> Option<String> {
         let order = json!({ "path": path, "arg": arguments, "capture-output": true });
@@ -214,6 +224,31 @@ pub fn allows(info: &Value, command: &str) -> bool {
 /// Root's password in the text of an `/etc/shadow`.
 fn root_password(shadow: &str) -> Option<&str> {
     shadow.lines().find_map(|line| line.strip_prefix("root:"))?.split(':').next()
+}
+
+/// The memory that is in use, by Linux's `/proc/meminfo`.
+fn memory_in_use(meminfo: &str) -> Option<u64> {
+    let kib = |name: &str| -> Option<u64> {
+        let line = meminfo.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+        line.trim().strip_suffix("kB")?.trim().parse().ok()
+    };
+    kib("MemTotal")?.checked_sub(kib("MemAvailable")?)?.checked_mul(1024)
+}
+
+/// What file systems hold, by `guest-get-fsinfo`. One that is mounted in several places counts once, and those that can
+/// only be read are not the guest's own.
+fn disk_in_use(systems: &Value) -> Option<u64> {
+    let mut names = std::collections::BTreeSet::new();
+    let mut sum: Option<u64> = None;
+    let own = |system: &&Value| !matches!(system["type"].as_str(), Some("iso9660" | "squashfs" | "udf"));
+    for system in systems.as_array()?.iter().filter(own) {
+        if let (Some(name), Some(used)) = (system["name"].as_str(), system["used-bytes"].as_u64())
+            && names.insert(name)
+        {
+            sum = Some(sum.unwrap_or(0).saturating_add(used));
+        }
+    }
+    sum
 }
 
 /// What cloud-init's `result.json` says: `{"v1": {"datasource": …, "errors": […]}}`.
@@ -362,6 +397,37 @@ mod tests {
         assert!(matches!(password(&reading, good).await, Ok(PasswordSet::NoAgent)));
         assert!(matches!(password(&["guest-set-user-password"], good).await, Ok(PasswordSet::NoAgent)));
         assert!(matches!(password(&[], good).await, Ok(PasswordSet::NoAgent)));
+    }
+
+    #[test]
+    fn memory_in_use_is_what_is_not_available() {
+        let meminfo =
+            "MemTotal:        1000 kB\nMemFree:          100 kB\nMemAvailable:     600 kB\nSwapTotal: 0 kB\n";
+        assert_eq!(memory_in_use(meminfo), Some(400 * 1024));
+        for other in
+            ["", "MemTotal: 5 kB", "MemTotal: 5 kB\nMemAvailable: 6 kB", "MemTotal: x kB\nMemAvailable: 1 kB"]
+        {
+            assert_eq!(memory_in_use(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn a_file_system_counts_once() {
+        let systems = json!([
+            { "name": "vda1", "mountpoint": "/", "used-bytes": 700, "total-bytes": 1000 },
+            { "name": "vda1", "mountpoint": "/mnt", "used-bytes": 700, "total-bytes": 1000 },
+            { "name": "vda15", "mountpoint": "/boot/efi", "used-bytes": 30 },
+            { "name": "sr0", "mountpoint": "/cd", "type": "iso9660", "used-bytes": 9 },
+            { "name": "vdb", "mountpoint": "/old" },
+        ]);
+        assert_eq!(disk_in_use(&systems), Some(730));
+        assert_eq!(
+            disk_in_use(&json!([{ "name": "vda1", "mountpoint": "/" }])),
+            None,
+            "an agent that does not say it"
+        );
+        assert_eq!(disk_in_use(&json!([])), None);
+        assert_eq!(disk_in_use(&Value::Null), None);
     }
 
     #[test]

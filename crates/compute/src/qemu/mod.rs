@@ -41,7 +41,7 @@ use crate::driver::{
     Applied, Console, ConsoleStream, Driver, Hint, Observed, Probe, SetupStatus, Stop, Usage,
 };
 use crate::spec::Networking;
-use crate::{Abilities, DriverError, Image, MachineSpec, PasswordSet, Secret, Taken};
+use crate::{Abilities, DriverError, GuestUsage, Image, MachineSpec, PasswordSet, Secret, Taken};
 use agent::Agent;
 use async_trait::async_trait;
 use bulut_model::{OperationId, ServerId, SnapshotId};
@@ -50,8 +50,12 @@ use copies::Making;
 use node::{Network, Node};
 use registry::{Done, Registry, Verb};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::net::UnixStream;
 use tokio::sync::{broadcast, watch};
+
+/// How long a guest's agent may take to say what the guest uses.
+const GUEST_USAGE_LIMIT: Duration = Duration::from_secs(5);
 
 /// Runs machines as QEMU processes of this host. Dropping it lets go of them; they run on.
 pub struct QemuDriver {
@@ -302,6 +306,19 @@ impl Driver for QemuDriver {
             Some(mut agent) => agent.set_root_password(&hash.0).await,
             None => Ok(PasswordSet::NoAgent),
         }
+    }
+
+    async fn guest_usage(&self, id: ServerId) -> Result<GuestUsage, DriverError> {
+        let status = self.get(id).await?;
+        let Some(handle) = self.registry.find(id).filter(|_| status.live.is_some()) else {
+            return Ok(GuestUsage::default());
+        };
+        // Whoever holds the agent does something that matters.
+        let Ok(_one_at_a_time) = handle.agent.try_lock() else { return Ok(GuestUsage::default()) };
+        let socket = self.node.layout.run(id).join("qga.sock");
+        let told = async { Some(Agent::greet(&socket).await?.usage().await) };
+        let told = tokio::time::timeout(GUEST_USAGE_LIMIT, told).await;
+        Ok(told.ok().flatten().unwrap_or_default())
     }
 
     async fn set_hostname(&self, id: ServerId, hostname: &str) -> Result<bool, DriverError> {
