@@ -173,7 +173,9 @@ async fn a_copy_under_a_running_machine_is_cut_off_and_made_anew() {
     assert_swept(&bench).await;
     assert_eq!(bench.driver().snapshots().await.unwrap(), [SNAPSHOT], "half of one is listed");
     let taken = take(&bench).await;
-    assert_eq!((taken.consistency, taken.disk_gib), (Consistency::Crash, 1));
+    // It runs; whether its agent answers by now is a matter of how fast it boots.
+    assert_ne!(taken.consistency, Consistency::Stopped);
+    assert_eq!(taken.disk_gib, 1);
     assert!(taken.size_bytes > 400 << 20, "{taken:?}");
     assert_swept(&bench).await;
     let spec = MachineSpec { snapshot: Some(SNAPSHOT), ..bench.spec(COPY) };
