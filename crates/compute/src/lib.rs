@@ -11,8 +11,8 @@ pub mod simulated;
 pub mod spec;
 
 pub use driver::{
-    Applied, Console, ConsoleStream, Driver, GuestUsage, Hint, Observed, PasswordSet, Power, Present, Probe, SetupStatus,
-    Stop, Taken, Usage,
+    Applied, Console, ConsoleStream, Driver, GuestUsage, Hint, Observed, PasswordSet, Power, Present, Probe,
+    SetupStatus, Stop, Taken, Usage,
 };
 pub use error::DriverError;
 pub use spec::{

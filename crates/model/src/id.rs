@@ -23,6 +23,8 @@ macro_rules! ids {
 ids! {
     /// A customer or operator.
     AccountId,
+    /// An IPv4 address of a pool.
+    AddressId,
     /// A key of an account for Cloud at Cost clients.
     ApiKeyId,
     /// Where customers choose to have their servers.
@@ -31,6 +33,8 @@ ids! {
     NodeId,
     /// A size and its price.
     PackageId,
+    /// One version of a price.
+    PriceId,
     /// What a disk starts from.
     ImageId,
     /// A customer's machine; the integer that both dialects show. Also the key of the machine in its driver.
@@ -39,6 +43,8 @@ ids! {
     SshKeyId,
     /// A disk's content kept apart from its server.
     SnapshotId,
+    /// A priced span.
+    IntervalId,
     /// A monthly bill.
     InvoiceId,
     /// One entry in an account's book.

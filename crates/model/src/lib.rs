@@ -10,6 +10,7 @@ pub mod api_key;
 pub mod catalog;
 pub mod error;
 pub mod id;
+pub mod interval;
 pub mod invoice;
 pub mod ledger;
 pub mod money;
@@ -17,6 +18,7 @@ pub mod name;
 pub mod network;
 pub mod operation;
 pub mod pool;
+pub mod price;
 pub mod run_mode;
 pub mod server;
 pub mod snapshot;
@@ -28,8 +30,8 @@ pub mod traffic_month;
 
 pub use error::{Error, Result};
 pub use id::{
-    AccountId, ApiKeyId, ImageId, InvoiceId, NodeId, OperationId, PackageId, RegionId, ServerId, SnapshotId,
-    SshKeyId, TransactionId,
+    AccountId, AddressId, ApiKeyId, ImageId, IntervalId, InvoiceId, NodeId, OperationId, PackageId, PriceId,
+    RegionId, ServerId, SnapshotId, SshKeyId, TransactionId,
 };
 pub use money::Micros;
 pub use timestamp::Timestamp;

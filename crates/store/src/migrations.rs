@@ -12,6 +12,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (4, "consoles", include_str!("migrations/0004_consoles.sql")),
     (5, "names", include_str!("migrations/0005_names.sql")),
     (6, "networks", include_str!("migrations/0006_networks.sql")),
+    (7, "metering", include_str!("migrations/0007_metering.sql")),
 ];
 
 /// Number of PostgreSQL's advisory lock that one migrating process holds.

@@ -1,8 +1,10 @@
 //! Packages: sizes and their prices.
 
+use crate::prices;
 use crate::session::{Failure, Row, Session};
 use bulut_model::catalog::Package;
-use bulut_model::{Micros, PackageId, RegionId, Result};
+use bulut_model::price::Priced;
+use bulut_model::{Micros, PackageId, RegionId, Result, Timestamp};
 use std::collections::HashMap;
 
 const COLUMNS: &str =
@@ -74,6 +76,8 @@ pub async fn ensure(s: &impl Session, new: &Package, regions: &[RegionId], posit
         .await?;
     let Some(row) = row else { return Ok(()) };
     let id = row.int("id")?;
+    prices::insert(s, Priced::Package(PackageId(id)), new.hourly, Some(new.monthly), Timestamp::default())
+        .await?;
     for region in regions {
         s.execute(
             "INSERT INTO package_region (package_id, region_id) VALUES ($1, $2) ON CONFLICT DO NOTHING",

@@ -18,6 +18,7 @@ mod invoices;
 mod ledger;
 mod listening;
 mod machine_usage;
+mod metering;
 mod migrations;
 mod names;
 mod nodes;
