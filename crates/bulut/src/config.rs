@@ -4,11 +4,13 @@
 
 mod dns;
 mod idle;
+mod metrics;
 mod rates;
 mod traffic;
 
 pub use dns::Dns;
 pub use idle::Idle;
+pub use metrics::Metrics;
 pub use rates::Rates;
 pub use traffic::Traffic;
 
@@ -139,8 +141,9 @@ pub struct Config {
     #[config(env = "BULUT_PUBLIC_URL")]
     pub public_url: Option<String>,
 
-    /// Addresses and networks (10.0.0.0/8, fd00::/8) of reverse proxies whose X-Forwarded-Host and
-    /// X-Forwarded-Proto, and what they say about the client's address, are believed. None by default.
+    /// Addresses and networks (10.0.0.0/8, fd00::/8) of reverse proxies that are believed: the host and scheme that they
+    /// were asked for (X-Forwarded-Host, X-Forwarded-Proto), and the client's address (proxy_header), by which limits,
+    /// API keys and /metrics go. None by default.
     #[config(env = "BULUT_TRUSTED_PROXIES", default = [], parse_env = networks)]
     pub trusted_proxies: Vec<Network>,
 
@@ -164,6 +167,10 @@ pub struct Config {
     /// How often who may ask.
     #[config(nested)]
     pub rates: Rates,
+
+    /// Who may read the counters of the process.
+    #[config(nested)]
+    pub metrics: Metrics,
 
     /// How long a link to a console waits to be opened, seconds.
     #[config(env = "BULUT_CONSOLE_LINK_S", default = 60)]
@@ -251,6 +258,7 @@ impl Config {
             bail!("the setting proxy_header must be the name of a header");
         }
         self.idle.check()?;
+        self.metrics.check()?;
         self.rates.check()
     }
 
@@ -328,7 +336,7 @@ impl Config {
 
 /// Networks, separated by commas.
 fn networks(text: &str) -> bulut_model::Result<Vec<Network>> {
-    let refuse = |why: String| bulut_model::Error::invalid("trusted_proxies", why);
+    let refuse = |why: String| bulut_model::Error::invalid("networks", why);
     text.split(',').map(|one| one.trim().parse().map_err(|why| refuse(format!("{why}")))).collect()
 }
 

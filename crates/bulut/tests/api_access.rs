@@ -3,10 +3,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test's broken premise is best said at once")]
 
+use bulut::config::Config;
 use bulut::domain::accounts;
 use bulut_model::account::Standing;
-use bulut_testkit::cloud::PASSWORD;
-use bulut_testkit::http::{Answer, form};
+use bulut_testkit::cloud::{PASSWORD, Setup};
+use bulut_testkit::http::{Answer, form, send_from};
 use bulut_testkit::{Customer, TestCloud};
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -105,6 +106,7 @@ const NATIVE: [Row; 10] = [
     row("GET /", Guard::Public, READ, ""),
     row("GET /healthz", Guard::Public, READ, ""),
     row("GET /readyz", Guard::Public, READ, ""),
+    // From this host, where the test asks from.
     row("GET /metrics", Guard::Public, READ, ""),
     row("GET /v2/servers/{id}", Guard::Owners, READ, ""),
     row("GET /v2/servers/{id}/hostname", Guard::Owners, READ, ""),
@@ -301,4 +303,44 @@ async fn the_servers_of_one_are_not_among_those_of_another() {
     assert_eq!(ids(stranger.servers().await), [own]);
     let events = stranger.send("GET", "/v1/event/list", "").await.data();
     assert!(events.as_array().unwrap().iter().all(|event| event["subscription_id"] == own), "{events}");
+}
+
+#[tokio::test]
+async fn the_metrics_are_for_networks_of_the_settings_and_who_knows_the_token() {
+    let configure = |config: &mut Config| {
+        config.metrics.networks = vec!["127.0.0.0/8".parse().unwrap(), "2001:db8:7::/48".parse().unwrap()];
+        config.metrics.token = Some("a-token-that-nobody-guesses".into());
+    };
+    let cloud = TestCloud::with(Setup { configure, ..Setup::default() }).await;
+    let ask = async |peer: &str, token: Option<&str>| {
+        let bearer = token.map(|token| format!("Bearer {token}"));
+        let headers: Vec<(&str, &str)> = bearer.iter().map(|it| ("authorization", it.as_str())).collect();
+        send_from(peer.parse().unwrap(), cloud.router(), "GET", "/metrics", &headers, "").await
+    };
+    for inside in ["127.0.0.1:1", "[2001:db8:7::9]:1", "[::ffff:127.0.0.1]:1"] {
+        let answer = ask(inside, None).await;
+        assert_eq!(answer.status, 200, "{inside}: {}", answer.text);
+        assert!(answer.text.contains("# TYPE bulut_drift counter"), "{}", answer.text);
+    }
+    for (peer, token) in [
+        ("192.0.2.1:1", None),
+        ("[2001:db8:8::9]:1", None),
+        ("192.0.2.1:1", Some("a-token-that-nobody-guesse")),
+        ("192.0.2.1:1", Some("a-token-that-nobody-guesses!")),
+    ] {
+        let answer = ask(peer, token).await;
+        assert_eq!(answer.status, 403, "{peer} {token:?}");
+        assert!(
+            answer.text.contains("metrics.networks") && !answer.text.contains("bulut_"),
+            "{}",
+            answer.text
+        );
+    }
+    assert_eq!(ask("192.0.2.1:1", Some("a-token-that-nobody-guesses")).await.status, 200);
+    let closed = TestCloud::new().await;
+    let stranger = "192.0.2.1:1".parse().unwrap();
+    for headers in [&[][..], &[("authorization", "Bearer ")], &[("x-forwarded-for", "127.0.0.1")]] {
+        let answer = send_from(stranger, closed.router(), "GET", "/metrics", headers, "").await;
+        assert_eq!(answer.status, 403, "{headers:?}");
+    }
 }

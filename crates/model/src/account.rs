@@ -78,7 +78,10 @@ pub fn check_password(password: &str) -> crate::Result<()> {
     if password.chars().count() < PASSWORD_MIN || password.len() > PASSWORD_MAX {
         return Err(crate::Error::invalid(
             "password",
-            format!("The password must have {PASSWORD_MIN} to {PASSWORD_MAX} characters."),
+            format!(
+                "The password must have at least {PASSWORD_MIN} characters and at most {PASSWORD_MAX} bytes; a letter \
+                 with an accent takes two bytes, others up to four."
+            ),
         ));
     }
     Ok(())

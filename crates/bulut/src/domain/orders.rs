@@ -21,6 +21,7 @@ use bulut_model::operation::OperationKind;
 use bulut_model::run_mode::RunMode;
 use bulut_model::server::{Minimum, USER_DATA_MAX, check_minimum};
 use bulut_model::snapshot::{Snapshot, check_disk};
+use bulut_model::tag::check as check_tags;
 use bulut_model::{AccountId, Error, ImageId, NodeId, OperationId, RegionId, Result, ServerId, SnapshotId};
 use bulut_store::operations::Subject;
 use bulut_store::{Tx, images, nodes, operations, packages, regions, servers, tags};
@@ -99,8 +100,6 @@ pub(super) struct Source {
 
 /// Length of a generated root password, characters.
 pub const PASSWORD_LENGTH: usize = 20;
-/// Most tags that an order may carry.
-const TAGS_MAX: usize = 32;
 
 /// Orders a server from an image.
 ///
@@ -353,24 +352,6 @@ fn unknown(field: &str, slug: &str, list: &str) -> Error {
         field,
         format!("The {field} '{}' does not exist; {list} shows those that do.", excerpt(slug)),
     )
-}
-
-fn check_tags(tags: &[String]) -> Result<()> {
-    if tags.len() > TAGS_MAX {
-        return Err(Error::invalid("tags", format!("The tags must be at most {TAGS_MAX}.")));
-    }
-    for tag in tags {
-        if tag.is_empty()
-            || tag.chars().count() > 64
-            || tag.chars().any(|c| c.is_control() || c.is_whitespace() || c == ',')
-        {
-            return Err(Error::invalid(
-                "tags",
-                "Each of the tags must have 1 to 64 characters, without blanks and commas.",
-            ));
-        }
-    }
-    Ok(())
 }
 
 /// Checks the customer's user-data and answers it in plain Base64.

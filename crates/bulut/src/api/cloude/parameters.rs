@@ -109,7 +109,7 @@ pub const SNAPSHOT_NAME: Param = Param::text(&["name"], "a name for the snapshot
     .example("before the upgrade");
 /// A new root password.
 pub const NEW_PASSWORD: Param =
-    Param::text(&["password"], "8 to 256 characters; without it a password is made")
+    Param::text(&["password"], "at least 8 characters and at most 256 bytes; without it a password is made")
         .length(PASSWORD_MIN, PASSWORD_MAX)
         .pattern(PLAIN)
         .example("correct horse battery");
