@@ -1,12 +1,12 @@
 //! The trait itself and what its verbs answer.
 
-use crate::{Abilities, DriverError, Image, MachineSpec, Secret};
+use crate::{Abilities, DriverError, Image, MachineSpec, Nic, Secret};
 use async_trait::async_trait;
 use bulut_model::snapshot::Consistency;
 use bulut_model::{OperationId, ServerId, SnapshotId};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{broadcast, watch};
@@ -182,6 +182,16 @@ pub trait Driver: Send + Sync + 'static {
 
     /// Makes all else that the machine needs to start: seed, network, limits. Does not start it.
     async fn ensure_machine(&self, spec: &MachineSpec) -> Result<Applied, DriverError>;
+
+    /// Changes the network of a machine: addresses and routes, firewall, rates. One that runs has it when this answers, its
+    /// firewall as a whole or not at all; its guest takes other addresses at its next boot. What is so is left alone, what
+    /// drifted is mended, and the next [`Driver::ensure_machine`] has the last word. `Gone` when the machine was never made,
+    /// `Fatal` for an interface that cannot be, or another MAC.
+    async fn apply_network(&self, id: ServerId, nic: &Nic) -> Result<(), DriverError>;
+
+    /// Says which networks (address and prefix length) are private: guests' packets from them are masqueraded when they
+    /// leave the node. The whole list each time. Nothing changes where the driver does not route.
+    async fn masquerade(&self, networks: &[(IpAddr, u8)]) -> Result<(), DriverError>;
 
     /// Starts the machine; returns when the hypervisor says that it runs.
     /// `Gone` when [`Driver::ensure_machine`] was never done.

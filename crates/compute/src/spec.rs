@@ -1,5 +1,6 @@
 //! What a machine should be: plain data that the control plane decides and a driver carries out.
 
+use bulut_model::firewall::FirewallRule;
 use bulut_model::{ServerId, SnapshotId};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -27,6 +28,9 @@ pub struct Abilities {
     pub serial: bool,
     /// Whether the driver can ask an agent in the guest.
     pub agent: bool,
+    /// Whether [`Nic::firewall`] and [`Nic::rates`] are held to, and further addresses are reached from outside. Without it
+    /// they are kept and mean nothing.
+    pub filters: bool,
 }
 
 /// How an image starts.
@@ -73,7 +77,8 @@ pub struct Ipv4 {
 pub struct Ipv6 {
     /// The machine's address.
     pub address: Ipv6Addr,
-    /// Length of the network prefix, 0 to 128; 128 where the machine has a single address.
+    /// Length of the network prefix, 64 to 128: 128 where the machine has a single address. With a shorter one the whole
+    /// network is the machine's: it is routed to it, and the machine may speak as any address in it.
     pub prefix: u8,
     /// The gateway (`fe80::1` with routed taps).
     pub gateway: Ipv6Addr,
@@ -86,12 +91,31 @@ pub struct Nic {
     pub mac: String,
     /// The IPv4 address, if any.
     pub ipv4: Option<Ipv4>,
+    /// Further IPv4 addresses, each routed to the machine by itself (a /32 in the guest). They need an [`Nic::ipv4`], whose
+    /// gateway is theirs too.
+    #[serde(default)]
+    pub more_ipv4: Vec<Ipv4Addr>,
     /// The IPv6 address, if any.
     pub ipv6: Option<Ipv6>,
     /// DNS servers for the guest, in order of preference.
     pub resolvers: Vec<IpAddr>,
     /// Largest packet, bytes; 1500 unless the path has less.
     pub mtu: u16,
+    /// Who may begin to speak to whom, in order; the first rule that fits decides, and what none fits is allowed.
+    #[serde(default)]
+    pub firewall: Vec<FirewallRule>,
+    /// How fast it may be.
+    #[serde(default)]
+    pub rates: Rates,
+}
+
+/// How fast a machine's network is, bits per second on the wire; 0 is as fast as it can be.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rates {
+    /// What the machine sends.
+    pub up_bps: u64,
+    /// What the machine receives.
+    pub down_bps: u64,
 }
 
 /// A text that must never be printed: passwords in a seed. `Debug` shows nothing of it.

@@ -10,7 +10,7 @@
 )]
 
 use bulut_compute::qemu::network::{Counters, Routed, RoutedConfig, TapHandle, routed_possible};
-use bulut_compute::{DriverError, Ipv4, Ipv6, Nic};
+use bulut_compute::{DriverError, Ipv4, Ipv6, Nic, Rates};
 use bulut_model::ServerId;
 use std::fs::File;
 use std::io::{Read, Write};
@@ -65,7 +65,10 @@ fn nic() -> Nic {
         ipv4: Some(Ipv4 { address: OWN, prefix: 26, gateway: GATEWAY }),
         ipv6: Some(Ipv6 { address: OWN6, prefix: 128, gateway: GATEWAY6 }),
         resolvers: vec![],
+        more_ipv4: vec![],
         mtu: 1500,
+        firewall: vec![],
+        rates: Rates::default(),
     }
 }
 

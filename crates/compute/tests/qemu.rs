@@ -10,7 +10,7 @@ use bulut_compute::conformance;
 use bulut_compute::qemu::{Acceleration, QemuConfig, QemuDriver};
 use bulut_compute::{
     Boot, Console, Driver, DriverError, Hint, Image, Ipv4, MachineSpec, Networking, Nic, Observed,
-    PasswordSet, Power, Secret, Seed, SetupStatus, Stop,
+    PasswordSet, Power, Rates, Secret, Seed, SetupStatus, Stop,
 };
 use bulut_model::snapshot::Consistency;
 use bulut_model::{ServerId, SnapshotId};
@@ -94,7 +94,10 @@ impl Bench {
                 }),
                 ipv6: None,
                 resolvers: vec!["10.77.0.62".parse().unwrap()],
+                more_ipv4: vec![],
                 mtu: 1500,
+                firewall: vec![],
+                rates: Rates::default(),
             },
             seed: Seed {
                 instance_id: format!("i-{id}"),

@@ -11,7 +11,7 @@ use bulut_compute::conformance::{HASH, Meanwhile, PASSWORD, Subject, check_cold,
 use bulut_compute::simulated::{Fail, FailWith, LatencyProfile, Simulated, SimulatedConfig, Verb, World};
 use bulut_compute::{
     Boot, Console, Driver, DriverError, Hint, Image, MachineSpec, Nic, Observed, PasswordChange, PasswordSet,
-    Power, Secret, Seed, SetupStatus, Stop, Usage,
+    Power, Rates, Secret, Seed, SetupStatus, Stop, Usage,
 };
 use bulut_model::snapshot::Consistency;
 use bulut_model::{OperationId, ServerId, SnapshotId};
@@ -32,7 +32,16 @@ fn spec(id: ServerId) -> MachineSpec {
             disk: "/images/one.qcow2".into(),
             boot: Boot::Disk,
         },
-        nic: Nic { mac: "52:54:00:00:00:0a".into(), ipv4: None, ipv6: None, resolvers: vec![], mtu: 1500 },
+        nic: Nic {
+            mac: "52:54:00:00:00:0a".into(),
+            ipv4: None,
+            ipv6: None,
+            resolvers: vec![],
+            mtu: 1500,
+            more_ipv4: vec![],
+            firewall: vec![],
+            rates: Rates::default(),
+        },
         snapshot: None,
         seed: Seed {
             instance_id: format!("i-{id}"),

@@ -9,6 +9,7 @@ pub mod address_pool;
 pub mod api_key;
 pub mod catalog;
 pub mod error;
+pub mod firewall;
 pub mod id;
 pub mod interval;
 pub mod invoice;

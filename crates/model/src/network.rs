@@ -23,6 +23,16 @@ fn bits(address: IpAddr) -> (u128, u8) {
 }
 
 impl Network {
+    /// The network's own address: all bits behind the prefix are zero.
+    pub const fn address(&self) -> IpAddr {
+        self.address
+    }
+
+    /// Length of the prefix: up to 32 or 128.
+    pub const fn prefix(&self) -> u8 {
+        self.prefix
+    }
+
     /// Whether `address` lies in the network. An IPv4 address that arrives in IPv6 form (`::ffff:10.0.0.1`, as on a
     /// socket that takes both) is the IPv4 address.
     pub fn contains(&self, address: IpAddr) -> bool {

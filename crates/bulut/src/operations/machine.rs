@@ -8,7 +8,8 @@ use crate::domain::traffic;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bulut_compute::{
-    Boot, DriverError, Image, Ipv4, Ipv6, MachineSpec, Nic, Observed, Power as Seen, Secret, Seed, Stop,
+    Boot, DriverError, Image, Ipv4, Ipv6, MachineSpec, Nic, Observed, Power as Seen, Rates, Secret, Seed,
+    Stop,
 };
 use bulut_model::address::mac_for;
 use bulut_model::catalog::ImageFiles;
@@ -121,7 +122,16 @@ async fn nic(app: &App, server: &Server) -> Result<Nic> {
     if let Some(pool) = addresses::find_ipv6_pool(app.store(), server.id).await? {
         resolvers.extend(pool.resolvers);
     }
-    Ok(Nic { mac: mac_for(installation(app).await?, server.id), ipv4, ipv6, resolvers, mtu: MTU })
+    Ok(Nic {
+        mac: mac_for(installation(app).await?, server.id),
+        ipv4,
+        ipv6,
+        resolvers,
+        mtu: MTU,
+        more_ipv4: vec![],
+        firewall: vec![],
+        rates: Rates::default(),
+    })
 }
 
 /// A byte that tells installations on one wire apart; chosen once.

@@ -4,8 +4,9 @@ use super::{
     Law, Meanwhile, Subject, Succeeded, Verdict, clear, demand, falls, gone, hinted, laws, make, present,
     running, stopped,
 };
-use crate::{Console, Observed, Power, SetupStatus, Stop};
+use crate::{Console, DriverError, Nic, Observed, Power, Rates, SetupStatus, Stop};
 use bulut_model::ServerId;
+use bulut_model::firewall::{Action, Direction, FirewallRule, Protocol};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -27,6 +28,7 @@ pub const COLD: &[Law] = laws![
     a_machine_that_does_not_run_has_no_console,
     secrets_are_forgotten_twice_and_the_machine_starts,
     a_running_machine_is_removed,
+    a_network_is_changed_while_the_machine_runs_on,
 ];
 
 /// Of a machine that nobody made, every verb says so, and removing it is fine.
@@ -34,6 +36,7 @@ pub async fn an_unknown_machine_is_absent_and_gone(subject: &dyn Subject, id: Se
     let driver = subject.driver();
     let observed = driver.observe(id).await.when("observe")?;
     demand(observed == Observed::Absent, || format!("it is {observed:?}"))?;
+    gone(driver.apply_network(id, &subject.spec(id).nic).await, "apply_network")?;
     gone(driver.start(id).await, "start")?;
     gone(driver.stop(id, Stop::Force).await, "stop")?;
     gone(driver.reboot(id, Stop::Force).await, "reboot")?;
@@ -270,4 +273,47 @@ pub async fn a_running_machine_is_removed(subject: &dyn Subject, id: ServerId) -
     running(subject, id).await?;
     clear(subject, id).await?;
     gone(subject.driver().start(id).await, "start of a removed machine")
+}
+
+/// Firewall, rates and addresses change any number of times, stopped, running and for the next driver, without a restart;
+/// the MAC does not, and a machine that is only a disk has no network.
+pub async fn a_network_is_changed_while_the_machine_runs_on(subject: &dyn Subject, id: ServerId) -> Verdict {
+    let half = ServerId(id.0 + 1);
+    subject.driver().ensure_disk(&subject.spec(half)).await.when("ensure_disk")?;
+    gone(subject.driver().apply_network(half, &subject.spec(half).nic).await, "apply_network to a disk")?;
+    clear(subject, half).await?;
+    let spec = make(subject, id).await?;
+    let driver = subject.driver();
+    let rule = FirewallRule {
+        direction: Direction::In,
+        action: Action::Deny,
+        protocol: Protocol::Tcp,
+        ports: None,
+        network: None,
+    };
+    let more = spec.nic.ipv4.map(|own| (u32::from(own.address) ^ 0x80).into());
+    let changed = Nic {
+        firewall: vec![rule],
+        rates: Rates { up_bps: 8_000_000, down_bps: 16_000_000 },
+        more_ipv4: more.into_iter().collect(),
+        ..spec.nic.clone()
+    };
+    for nic in [&changed, &changed, &spec.nic, &changed] {
+        driver.apply_network(id, nic).await.when("apply_network")?;
+    }
+    driver.start(id).await.when("start")?;
+    let epoch = running(subject, id).await?;
+    for nic in [&spec.nic, &spec.nic, &changed] {
+        driver.apply_network(id, nic).await.when("apply_network to a running machine")?;
+    }
+    let other = Nic { mac: "52:54:00:ff:ff:ff".into(), ..changed.clone() };
+    match driver.apply_network(id, &other).await {
+        Err(DriverError::Fatal(_)) => {}
+        answer => return Err(format!("another MAC: {answer:?}")),
+    }
+    subject.reopen(Meanwhile::Nothing).await.when("reopen")?;
+    subject.driver().apply_network(id, &spec.nic).await.when("apply_network after a restart")?;
+    let after = running(subject, id).await?;
+    demand(epoch == after, || "a change of its network restarted the machine".to_owned())?;
+    clear(subject, id).await
 }

@@ -150,7 +150,7 @@ fn concat(before: &str, value: &OsString) -> OsString {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::spec::{Boot, Image, Nic, Secret, Seed};
+    use crate::spec::{Boot, Image, Nic, Rates, Secret, Seed};
     use bulut_model::ServerId;
 
     fn spec() -> MachineSpec {
@@ -166,7 +166,10 @@ mod tests {
                 ipv4: None,
                 ipv6: None,
                 resolvers: Vec::new(),
+                more_ipv4: vec![],
                 mtu: 1500,
+                firewall: vec![],
+                rates: Rates::default(),
             },
             seed: Seed {
                 instance_id: "i".into(),

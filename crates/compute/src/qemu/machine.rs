@@ -233,6 +233,7 @@ impl Machine {
         match verb {
             Verb::Disk(spec) => self.ensure_disk(&spec).await?,
             Verb::Machine(spec) => return self.ensure_machine(*spec).await.map(Done::Applied),
+            Verb::Network(nic) => self.apply_network(*nic).await?,
             Verb::Start => self.start().await?,
             Verb::Stop(how) => self.stop(how).await?,
             Verb::Reboot(how) => self.reboot(how).await?,

@@ -10,7 +10,7 @@ use super::record::{self, MachineRecord};
 use super::seed::Files;
 use crate::DriverError;
 use crate::driver::{Applied, Stop};
-use crate::spec::MachineSpec;
+use crate::spec::{MachineSpec, Nic};
 use serde_json::json;
 use std::fs;
 use std::io::{self, Write};
@@ -111,6 +111,30 @@ impl Machine {
         record::write_machine(&self.node.layout, self.id, &record)?;
         self.announce();
         Ok(Applied { ssh })
+    }
+
+    /// Changes the network of the machine, and what its seed says of it.
+    pub async fn apply_network(&mut self, nic: Nic) -> Result<(), DriverError> {
+        let Some(mut record) = record::machine(&self.node.layout, self.id)? else {
+            return Err(DriverError::Gone(format!("there is no machine {}", self.id)));
+        };
+        if nic.mac != record.spec.nic.mac {
+            return Err(DriverError::fatal("a machine keeps the MAC that it was made with"));
+        }
+        self.node.join(self.id, &nic).await?;
+        if nic == record.spec.nic {
+            return Ok(());
+        }
+        let before = Files::new(&record.spec.seed, &record.spec.nic)?.sum();
+        record.spec.nic = nic;
+        let files = Files::new(&record.spec.seed, &record.spec.nic)?;
+        // The record has no secrets. A seed that still holds some is left alone: it is written anew when they are forgotten,
+        // and before each start by the control plane.
+        if record.seed_sum == before && files.sum() != before {
+            record.seed_sum = files.sum();
+            self.write_seed(files, self.running.is_some()).await?;
+        }
+        record::write_machine(&self.node.layout, self.id, &record)
     }
 
     /// The machine's forwarded port: the one it had, unless it does not run and somebody else has taken that.

@@ -41,7 +41,7 @@ use crate::driver::{
     Applied, Console, ConsoleStream, Driver, Hint, Observed, Probe, SetupStatus, Stop, Usage,
 };
 use crate::spec::Networking;
-use crate::{Abilities, DriverError, GuestUsage, Image, MachineSpec, PasswordSet, Secret, Taken};
+use crate::{Abilities, DriverError, GuestUsage, Image, MachineSpec, Nic, PasswordSet, Secret, Taken};
 use agent::Agent;
 use async_trait::async_trait;
 use bulut_model::{OperationId, ServerId, SnapshotId};
@@ -49,6 +49,7 @@ use bytes::Bytes;
 use copies::Making;
 use node::{Network, Node};
 use registry::{Done, Registry, Verb};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::UnixStream;
@@ -76,7 +77,8 @@ impl QemuDriver {
             Network::Routed(_) => Networking::Routed,
             Network::User => Networking::User,
         };
-        let abilities = Abilities { networking, vnc: true, serial: true, agent: true };
+        let filters = networking == Networking::Routed;
+        let abilities = Abilities { networking, vnc: true, serial: true, agent: true, filters };
         let registry = Arc::new(Registry::default());
         let ids = list(&node)?;
         for id in &ids {
@@ -158,6 +160,17 @@ impl Driver for QemuDriver {
         match self.ask(spec.id, Verb::Machine(Box::new(spec.clone()))).await? {
             Done::Applied(applied) => Ok(applied),
             Done::So | Done::Taken(_) => Err(DriverError::retry("the machine's task gave no answer")),
+        }
+    }
+
+    async fn apply_network(&self, id: ServerId, nic: &Nic) -> Result<(), DriverError> {
+        self.ask(id, Verb::Network(Box::new(nic.clone()))).await.map(drop)
+    }
+
+    async fn masquerade(&self, networks: &[(IpAddr, u8)]) -> Result<(), DriverError> {
+        match &self.node.network {
+            Network::Routed(routed) => routed.masquerade(networks).await,
+            Network::User => Ok(()),
         }
     }
 

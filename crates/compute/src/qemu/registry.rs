@@ -6,7 +6,7 @@
 use super::machine::{Machine, Status, happening};
 use super::node::Node;
 use crate::driver::{Applied, Stop, Taken};
-use crate::{DriverError, MachineSpec};
+use crate::{DriverError, MachineSpec, Nic};
 use bulut_model::{OperationId, ServerId, SnapshotId};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -19,6 +19,8 @@ pub enum Verb {
     Disk(Box<MachineSpec>),
     /// See [`Driver::ensure_machine`](crate::Driver::ensure_machine).
     Machine(Box<MachineSpec>),
+    /// See [`Driver::apply_network`](crate::Driver::apply_network).
+    Network(Box<Nic>),
     /// See [`Driver::start`](crate::Driver::start).
     Start,
     /// See [`Driver::stop`](crate::Driver::stop).

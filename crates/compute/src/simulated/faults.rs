@@ -27,6 +27,10 @@ verbs! {
     EnsureDisk,
     /// [`Driver::ensure_machine`](crate::Driver::ensure_machine).
     EnsureMachine,
+    /// [`Driver::apply_network`](crate::Driver::apply_network).
+    ApplyNetwork,
+    /// [`Driver::masquerade`](crate::Driver::masquerade).
+    Masquerade,
     /// [`Driver::start`](crate::Driver::start).
     Start,
     /// [`Driver::stop`](crate::Driver::stop).

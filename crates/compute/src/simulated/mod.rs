@@ -15,7 +15,7 @@ pub use world::{SimulatedMachine, World};
 
 use crate::{
     Abilities, Applied, Console, ConsoleStream, Driver, DriverError, Hint, Image, MachineSpec, Networking,
-    Observed, PasswordSet, Probe, Secret, SetupStatus, Stop, Taken, Usage,
+    Nic, Observed, PasswordSet, Probe, Secret, SetupStatus, Stop, Taken, Usage,
 };
 use async_trait::async_trait;
 use bulut_model::{OperationId, ServerId, SnapshotId};
@@ -75,7 +75,8 @@ impl Simulated {
     /// A driver over a world that may hold machines already: a control plane that starts again.
     #[must_use]
     pub fn open(config: SimulatedConfig, world: World) -> Arc<Self> {
-        let abilities = Abilities { networking: Networking::User, vnc: true, serial: true, agent: true };
+        let abilities =
+            Abilities { networking: Networking::User, vnc: true, serial: true, agent: true, filters: true };
         Arc::new(Self { config, abilities, world })
     }
 
@@ -157,6 +158,18 @@ impl Driver for Simulated {
         let keep = self.config.keep_specs;
         self.act(Verb::EnsureMachine, |state| state.ensure_machine(spec, keep)).await?;
         Ok(Applied { ssh: self.ssh(spec.id) })
+    }
+
+    async fn apply_network(&self, id: ServerId, nic: &Nic) -> Result<(), DriverError> {
+        self.act(Verb::ApplyNetwork, |state| state.apply_network(id, nic)).await
+    }
+
+    async fn masquerade(&self, networks: &[(IpAddr, u8)]) -> Result<(), DriverError> {
+        self.act(Verb::Masquerade, |state| {
+            state.masqueraded = networks.to_vec();
+            Ok(())
+        })
+        .await
     }
 
     async fn start(&self, id: ServerId) -> Result<(), DriverError> {

@@ -12,13 +12,14 @@
 use super::disks::{Disk, Snap, Stage};
 use super::faults::{FailWith, LatencyProfile, Moment, VERBS, Verb, mix};
 use crate::{
-    DriverError, Hint, MachineSpec, Observed, PasswordChange, Power, Present, SetupStatus, Stop, Usage,
+    DriverError, Hint, MachineSpec, Nic, Observed, PasswordChange, Power, Present, SetupStatus, Stop, Usage,
 };
 use bulut_model::{OperationId, ServerId};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io::Write;
+use std::net::IpAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -49,6 +50,8 @@ pub(super) struct Machine {
     #[serde(default)]
     pub renamed: bool,
     pub memory_mib: u64,
+    #[serde(default)]
+    pub mac: Box<str>,
     pub secrets: bool,
     pub setup: SetupStatus,
     /// Does not hear the power button.
@@ -92,6 +95,7 @@ impl Default for Machine {
             hostname: Box::default(),
             renamed: false,
             memory_mib: 0,
+            mac: Box::default(),
             secrets: false,
             setup: SetupStatus::Done,
             deaf: false,
@@ -183,6 +187,8 @@ pub(super) struct State {
     /// No guest has an agent, whatever its machine says.
     #[serde(default)]
     pub mute: bool,
+    #[serde(default)]
+    pub masqueraded: Vec<(IpAddr, u8)>,
     starts: u64,
 }
 
@@ -202,10 +208,25 @@ impl State {
         machine.hostname = spec.seed.hostname.as_str().into();
         machine.renamed = spec.seed.renamed;
         machine.memory_mib = spec.memory_mib;
+        machine.mac = spec.nic.mac.as_str().into();
         machine.secrets = spec.seed.root_password.is_some() || spec.seed.password_change.is_some();
         machine.instance = spec.seed.instance_id.as_str().into();
         machine.change = spec.seed.password_change.clone().map(Box::new);
         machine.spec = keep.then(|| Box::new(spec.clone()));
+        Ok(())
+    }
+
+    pub fn apply_network(&mut self, id: ServerId, nic: &Nic) -> Result<(), DriverError> {
+        let machine = self.get_mut(id)?;
+        if !machine.made {
+            return Err(DriverError::Gone(format!("server {id} was never made, so it has no network")));
+        }
+        if *machine.mac != nic.mac {
+            return Err(DriverError::fatal("a machine keeps the MAC that it was made with"));
+        }
+        if let Some(spec) = &mut machine.spec {
+            spec.nic = nic.clone();
+        }
         Ok(())
     }
 
@@ -422,6 +443,12 @@ impl World {
     #[must_use]
     pub fn machine(&self, id: ServerId) -> Option<SimulatedMachine> {
         self.read(|state| state.machines.get(&id.0).map(|machine| seen(id.0, machine)))
+    }
+
+    /// The networks that are masqueraded, as it was last told.
+    #[must_use]
+    pub fn masqueraded(&self) -> Vec<(IpAddr, u8)> {
+        self.read(|state| state.masqueraded.clone())
     }
 
     /// How many machines there are.

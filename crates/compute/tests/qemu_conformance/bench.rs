@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use bulut_compute::conformance::{Meanwhile, Subject};
 use bulut_compute::qemu::{QemuConfig, QemuDriver, RoutedConfig};
 use bulut_compute::{
-    Boot, Driver, DriverError, Image, Ipv4, Ipv6, MachineSpec, Networking, Nic, Secret, Seed,
+    Boot, Driver, DriverError, Image, Ipv4, Ipv6, MachineSpec, Networking, Nic, Rates, Secret, Seed,
 };
 use bulut_model::{ServerId, SnapshotId};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -236,7 +236,10 @@ impl Subject for Bench {
                 ipv4: Some(Ipv4 { address, prefix: 24, gateway }),
                 ipv6: routed.then_some(ipv6),
                 resolvers: vec![Ipv4Addr::new(9, 9, 9, 9).into()],
+                more_ipv4: vec![],
                 mtu: 1500,
+                firewall: vec![],
+                rates: Rates::default(),
             },
             seed: Seed {
                 instance_id: format!("i-{id}"),

@@ -21,6 +21,7 @@ use bulut_model::ServerId;
 use links::Links;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use tokio::sync::Mutex;
 
 /// How the host is prepared.
 #[derive(Debug, Clone, Default)]
@@ -45,6 +46,8 @@ pub struct Counters {
 #[derive(Debug)]
 pub struct Routed {
     links: Links,
+    /// The networks that are masqueraded; held while the host's own rules are changed.
+    host: Mutex<Vec<(IpAddr, u8)>>,
 }
 
 impl Routed {
@@ -53,14 +56,25 @@ impl Routed {
     /// # Errors
     /// `Fatal` without the rights or the kernel's support (see [`routed_possible`]).
     pub async fn new(config: RoutedConfig) -> Result<Self, DriverError> {
-        for (address, prefix) in &config.nat_sources {
-            if *prefix > if address.is_ipv4() { 32 } else { 128 } {
-                return Err(DriverError::Fatal(format!("{address}/{prefix} is not a network")));
-            }
-        }
+        check_networks(&config.nat_sources)?;
         sysctls::forward()?;
         nft::apply(&rules::host(&config.nat_sources)).await?;
-        Ok(Self { links: Links::open()? })
+        Ok(Self { links: Links::open()?, host: Mutex::new(config.nat_sources) })
+    }
+
+    /// Replaces the host's own rules: another list of networks that are masqueraded.
+    ///
+    /// # Errors
+    /// `Fatal` for what is no network, `Retry` when the kernel refuses for now.
+    pub async fn masquerade(&self, networks: &[(IpAddr, u8)]) -> Result<(), DriverError> {
+        let mut host = self.host.lock().await;
+        if *host == networks {
+            return Ok(());
+        }
+        check_networks(networks)?;
+        nft::apply(&rules::host(networks)).await?;
+        networks.clone_into(&mut host);
+        Ok(())
     }
 
     /// Makes or mends the tap of a server with its addresses, routes, neighbours and rules.
@@ -129,6 +143,13 @@ impl Routed {
         let forged_frames = forgeries::packets(rules::TABLE, &name)?.unwrap_or(0);
         Ok(Counters { received_bytes, sent_bytes, forged_frames })
     }
+}
+
+fn check_networks(networks: &[(IpAddr, u8)]) -> Result<(), DriverError> {
+    let wrong = networks.iter().find(|(address, prefix)| *prefix > if address.is_ipv4() { 32 } else { 128 });
+    wrong.map_or(Ok(()), |(address, prefix)| {
+        Err(DriverError::Fatal(format!("{address}/{prefix} is not a network")))
+    })
 }
 
 /// Whether this process can do routed networking here: root, taps, nftables with all that the rules need.

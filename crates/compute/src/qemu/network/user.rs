@@ -96,10 +96,20 @@ pub fn free_port(preferred: u16) -> Result<u16, DriverError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Rates;
 
     fn nic(address: &str, prefix: u8, gateway: &str) -> Nic {
         let ipv4 = Ipv4 { address: address.parse().unwrap(), prefix, gateway: gateway.parse().unwrap() };
-        Nic { mac: "52:54:00:00:00:0a".into(), ipv4: Some(ipv4), ipv6: None, resolvers: vec![], mtu: 1500 }
+        Nic {
+            mac: "52:54:00:00:00:0a".into(),
+            ipv4: Some(ipv4),
+            ipv6: None,
+            resolvers: vec![],
+            mtu: 1500,
+            more_ipv4: vec![],
+            firewall: vec![],
+            rates: Rates::default(),
+        }
     }
 
     #[test]

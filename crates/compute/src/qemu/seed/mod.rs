@@ -118,7 +118,7 @@ fn padded(mut image: Vec<u8>) -> Vec<u8> {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::spec::{Ipv4, Ipv6, PasswordChange, Secret};
+    use crate::spec::{Ipv4, Ipv6, PasswordChange, Rates, Secret};
     use hadris_iso::read::IsoImage;
     use serde_json::Value;
 
@@ -136,7 +136,10 @@ pub(super) mod tests {
                 gateway: "fe80::1".parse().unwrap(),
             }),
             resolvers: vec!["1.1.1.1".parse().unwrap()],
+            more_ipv4: vec![],
             mtu: 1500,
+            firewall: vec![],
+            rates: Rates::default(),
         }
     }
 
