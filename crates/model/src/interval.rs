@@ -138,6 +138,77 @@ pub struct Interval {
     pub continues: bool,
 }
 
+impl Interval {
+    /// Whether it is the interval of a thing that has this package, does this, and counts so much. Its price may be
+    /// another than the one that holds now: a change of prices ends no interval.
+    pub fn is_of(&self, package: Option<PackageId>, state: State, units: u64) -> bool {
+        (self.terms.package, self.terms.state, self.terms.units) == (package, state, units)
+    }
+}
+
+/// What becomes of a thing's open interval.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Turn {
+    /// The second at which it happens.
+    pub at: Timestamp,
+    /// The open one is closed.
+    pub closes: Option<IntervalId>,
+    /// Another one is opened.
+    pub opens: Option<Terms>,
+}
+
+/// Ends the open interval of a thing, begins another one on these terms, or both at the same second, which is `now` or,
+/// when a clock was set back, the first one that is possible: not before `charged_until`, nor before the open one's
+/// beginning or the last one's end.
+pub fn turn(
+    open: Option<&Interval>,
+    last_end: Option<Timestamp>,
+    terms: Option<Terms>,
+    now: Timestamp,
+    charged_until: Timestamp,
+) -> Turn {
+    let earliest = open.map(|open| open.opened_at).max(last_end).unwrap_or_default().max(charged_until);
+    let at = Timestamp::from_unix_seconds(now.unix_seconds()).max(earliest);
+    Turn { at, closes: open.map(|open| open.id), opens: terms }
+}
+
+/// What is wrong with the intervals of an account, one sentence each: two of a thing that overlap, a gap where one
+/// should go on, one that ends before it begins, or times that are no whole seconds. None for sound ones.
+pub fn disorders(intervals: &[Interval]) -> Vec<String> {
+    let mut sorted: Vec<&Interval> = intervals.iter().collect();
+    sorted.sort_by_key(|interval| {
+        (interval.subject, interval.opened_at, interval.closed_at.is_none(), interval.id)
+    });
+    let mut found = Vec::new();
+    for interval in &sorted {
+        let is_whole = |at: Timestamp| at.0.rem_euclid(1_000_000) == 0;
+        if interval.closed_at.is_some_and(|end| end < interval.opened_at) {
+            found.push(format!("interval {} ends before it begins", interval.id));
+        }
+        if !is_whole(interval.opened_at) || !interval.closed_at.is_none_or(is_whole) {
+            found.push(format!("interval {} does not lie on whole seconds", interval.id));
+        }
+    }
+    for of_one in sorted.chunk_by(|a, b| a.subject == b.subject) {
+        for pair in of_one.windows(2) {
+            match pair[0].closed_at {
+                Some(end) if end > pair[1].opened_at => {
+                    found.push(format!("intervals {} and {} overlap", pair[0].id, pair[1].id));
+                }
+                None => found.push(format!("interval {} is open, and {} follows it", pair[0].id, pair[1].id)),
+                Some(end) if pair[0].continues && end < pair[1].opened_at => {
+                    found.push(format!("there is a gap between intervals {} and {}", pair[0].id, pair[1].id));
+                }
+                Some(_) => {}
+            }
+        }
+        if let Some(last) = of_one.last().filter(|last| last.continues) {
+            found.push(format!("interval {} should go on, and does not", last.id));
+        }
+    }
+    found
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -155,6 +226,67 @@ mod tests {
         assert_eq!(Subject::from_row("lamp", 7), None);
         for state in [State::Running, State::Stopped, State::Kept, State::Moved] {
             assert_eq!(State::from_word(state.as_str()), Some(state));
+        }
+    }
+
+    fn interval(id: i64, opened: i64, closed: Option<i64>, continues: bool) -> Interval {
+        let terms = Terms {
+            package: Some(PackageId(1)),
+            state: State::Running,
+            price: PriceId(1),
+            units: 1,
+            unit_price: Micros(7_400),
+            monthly: Some(Micros(5_000_000)),
+            counting: Counting::Second,
+        };
+        Interval {
+            id: IntervalId(id),
+            account: AccountId(1),
+            subject: Subject::Server(ServerId(1)),
+            server: ServerId(1),
+            terms,
+            opened_at: Timestamp::from_unix_seconds(opened),
+            closed_at: closed.map(Timestamp::from_unix_seconds),
+            continues,
+        }
+    }
+
+    #[test]
+    fn a_turn_lies_on_a_whole_second_and_never_before_what_is_settled() {
+        let second = Timestamp::from_unix_seconds;
+        let open = interval(7, 100, None, false);
+        let late = turn(Some(&open), None, Some(open.terms), Timestamp(150_999_999), second(120));
+        assert_eq!((late.at, late.closes, late.opens), (second(150), Some(open.id), Some(open.terms)));
+        assert_eq!(
+            turn(Some(&open), None, None, second(90), second(0)).at,
+            second(100),
+            "a clock was set back"
+        );
+        assert_eq!(
+            turn(Some(&open), None, None, second(110), second(120)).at,
+            second(120),
+            "that hour is charged"
+        );
+        assert_eq!(turn(None, Some(second(130)), None, second(110), second(120)).at, second(130));
+    }
+
+    #[test]
+    fn what_is_wrong_with_intervals_is_seen() {
+        let sound =
+            [interval(1, 0, Some(10), true), interval(2, 10, Some(10), true), interval(3, 10, None, false)];
+        assert_eq!(disorders(&sound), Vec::<String>::new());
+        let reopened = [interval(1, 0, Some(10), false), interval(2, 30, Some(40), false)];
+        assert_eq!(disorders(&reopened), Vec::<String>::new());
+        for (bad, said) in [
+            (vec![interval(1, 0, Some(11), true), interval(2, 10, None, false)], "overlap"),
+            (vec![interval(1, 0, Some(9), true), interval(2, 10, None, false)], "gap"),
+            (vec![interval(1, 0, None, false), interval(2, 10, None, false)], "is open"),
+            (vec![interval(1, 0, Some(9), true)], "should go on"),
+            (vec![interval(1, 9, Some(8), false)], "ends before"),
+            (vec![Interval { opened_at: Timestamp(1), ..interval(1, 0, None, false) }], "whole seconds"),
+        ] {
+            let found = disorders(&bad);
+            assert!(found.len() == 1 && found[0].contains(said), "{found:?}");
         }
     }
 }

@@ -20,6 +20,7 @@ pub mod network;
 pub mod operation;
 pub mod pool;
 pub mod price;
+pub mod rating;
 pub mod run_mode;
 pub mod server;
 pub mod snapshot;
