@@ -4,12 +4,14 @@
 
 mod dns;
 mod idle;
+mod mail;
 mod metrics;
 mod rates;
 mod traffic;
 
 pub use dns::Dns;
 pub use idle::Idle;
+pub use mail::{Mail, Secret};
 pub use metrics::Metrics;
 pub use rates::Rates;
 pub use traffic::Traffic;
@@ -164,6 +166,10 @@ pub struct Config {
     #[config(nested)]
     pub idle: Idle,
 
+    /// Letters to customers.
+    #[config(nested)]
+    pub mail: Mail,
+
     /// How often who may ask.
     #[config(nested)]
     pub rates: Rates,
@@ -245,6 +251,7 @@ impl Config {
             bail!("workers must be at least 1 and lease_ms at least 300");
         }
         self.dns.check()?;
+        self.mail.check()?;
         self.traffic.check()?;
         self.check_requests()
     }
@@ -270,6 +277,12 @@ impl Config {
     /// The database's URL.
     pub fn database_url(&self) -> String {
         self.database.clone().unwrap_or_else(|| format!("sqlite://{}", self.state.join("bulut.db").display()))
+    }
+
+    /// Where the cloud is reached, without a slash at the end: what links in letters begin with. Never taken from a
+    /// request, whose sender could write any host into it.
+    pub fn base_url(&self) -> String {
+        self.public_url.clone().unwrap_or_else(|| format!("http://{}", self.listen))
     }
 
     /// Where images lie.

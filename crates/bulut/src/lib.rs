@@ -8,6 +8,7 @@ pub mod config;
 pub mod domain;
 pub mod engines;
 pub mod faults;
+pub mod mailer;
 pub mod metrics;
 pub mod operations;
 pub mod panel;

@@ -23,6 +23,13 @@ struct OperationLabels {
     outcome: &'static str,
 }
 
+/// A template of letters, and what became of a try to send one.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct MailLabels {
+    template: &'static str,
+    outcome: &'static str,
+}
+
 /// Phase and power of servers.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ServerLabels {
@@ -40,6 +47,7 @@ pub struct Metrics {
     operation_seconds: Family<OperationLabels, Histogram, fn() -> Histogram>,
     servers: Family<ServerLabels, Gauge>,
     drift: Counter,
+    mails: Family<MailLabels, Counter>,
 }
 
 fn operation_histogram() -> Histogram {
@@ -72,7 +80,9 @@ impl Metrics {
         registry.register("servers", "Servers that exist, by phase and power", servers.clone());
         let drift = Counter::default();
         registry.register("drift", "Times that a machine was not as the database said", drift.clone());
-        Self { registry, requests, latency, operations, operation_seconds, servers, drift }
+        let mails = Family::default();
+        registry.register("mails", "Tries to send a letter, by template and outcome", mails.clone());
+        Self { registry, requests, latency, operations, operation_seconds, servers, drift, mails }
     }
 
     /// A request was answered. `route` is the route's pattern, never the path.
@@ -101,6 +111,11 @@ impl Metrics {
     /// A machine was not as the database said.
     pub fn drifted(&self) {
         self.drift.inc();
+    }
+
+    /// A letter was tried: `sent`, `failed`, `given_up` or `expired`.
+    pub fn mail(&self, template: &'static str, outcome: &'static str) {
+        self.mails.get_or_create(&MailLabels { template, outcome }).inc();
     }
 
     /// The page for `/metrics`.

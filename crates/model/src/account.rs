@@ -66,6 +66,30 @@ impl Account {
     }
 }
 
+/// What a link in a letter to an account is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LinkPurpose {
+    /// To confirm the address.
+    Verification,
+    /// To choose a new password.
+    PasswordReset,
+}
+
+impl LinkPurpose {
+    /// The word in the database.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Verification => "verification",
+            Self::PasswordReset => "password_reset",
+        }
+    }
+
+    /// The reverse of [`LinkPurpose::as_str`].
+    pub fn from_word(word: &str) -> Option<Self> {
+        [Self::Verification, Self::PasswordReset].into_iter().find(|purpose| purpose.as_str() == word)
+    }
+}
+
 /// Shortest password, characters.
 pub const PASSWORD_MIN: usize = 8;
 /// Longest password, bytes: bounds the work of a hash.

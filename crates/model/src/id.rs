@@ -47,6 +47,8 @@ ids! {
     IntervalId,
     /// A monthly bill.
     InvoiceId,
+    /// A letter in the queue of mails.
+    MailId,
     /// One entry in an account's book.
     TransactionId,
     /// One durable change: an event in Cloude, a task in Cloud at Cost.

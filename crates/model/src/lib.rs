@@ -14,6 +14,7 @@ pub mod id;
 pub mod interval;
 pub mod invoice;
 pub mod ledger;
+pub mod mail;
 pub mod money;
 pub mod name;
 pub mod network;
@@ -32,8 +33,8 @@ pub mod traffic_month;
 
 pub use error::{Error, Result};
 pub use id::{
-    AccountId, AddressId, ApiKeyId, ImageId, IntervalId, InvoiceId, NodeId, OperationId, PackageId, PriceId,
-    RegionId, ServerId, SnapshotId, SshKeyId, TransactionId,
+    AccountId, AddressId, ApiKeyId, ImageId, IntervalId, InvoiceId, MailId, NodeId, OperationId, PackageId,
+    PriceId, RegionId, ServerId, SnapshotId, SshKeyId, TransactionId,
 };
 pub use money::Micros;
 pub use timestamp::Timestamp;

@@ -122,6 +122,13 @@ pub async fn set_standing(s: &impl Session, id: AccountId, standing: Standing) -
     Ok(())
 }
 
+/// Remembers that the account's address is right.
+pub async fn set_verified(s: &impl Session, id: AccountId) -> Result<()> {
+    s.execute("UPDATE account SET is_verified = 1, revision = revision + 1 WHERE id = $1", vec![id.0.into()])
+        .await?;
+    Ok(())
+}
+
 /// Says whether lists of the account's servers leave their passwords out.
 pub async fn set_hides_secrets(s: &impl Session, id: AccountId, hides: bool) -> Result<()> {
     s.execute(

@@ -4,6 +4,7 @@
 //! a unique violation becomes a named outcome at its statement; opening never migrates. Must not know: HTTP,
 //! drivers, who may do what. The few differences between the databases are in [`forks`].
 
+pub mod account_links;
 pub mod accounts;
 pub mod address_pools;
 pub mod addresses;
@@ -18,6 +19,7 @@ pub mod intervals;
 pub mod invoices;
 pub mod ledger;
 pub mod machine_usage;
+pub mod mails;
 pub mod migrations;
 pub mod names;
 pub mod nodes;

@@ -19,6 +19,7 @@ pub mod invoice;
 pub mod key;
 pub mod login;
 pub mod logout;
+pub mod mail;
 pub mod migrate;
 pub mod node;
 pub mod output;
@@ -117,6 +118,8 @@ enum Command {
     #[command(subcommand)]
     AddressPool(address_pool::AddressPoolCommand),
     #[command(subcommand)]
+    Mail(mail::MailCommand),
+    #[command(subcommand)]
     Traffic(traffic::TrafficCommand),
     #[command(subcommand)]
     Node(node::NodeCommand),
@@ -188,6 +191,7 @@ async fn dispatch(cli: Cli, output: Output) -> Result<()> {
         Command::ApiKey(command) => api_key::run(&context, command).await,
         Command::Pool(command) => pool::run(&context, command).await,
         Command::AddressPool(command) => address_pool::run(&context, command).await,
+        Command::Mail(command) => mail::run(&context, command).await,
         Command::Traffic(command) => traffic::run(&context, command).await,
         Command::Node(command) => node::run(&context, command).await,
         Command::Dns(command) => dns::run(&context, command).await,

@@ -3,6 +3,7 @@
 //! Must not know: HTTP, SQL, or which engine runs the machines.
 
 pub mod access;
+pub mod account_links;
 pub mod accounts;
 pub mod address_pools;
 pub mod addresses;
@@ -19,7 +20,9 @@ pub mod image_sweep;
 pub mod images;
 pub mod invoices;
 pub mod ledger;
+pub mod letters;
 pub mod limits;
+pub mod mails;
 pub mod names;
 pub mod nodes;
 pub mod operations;

@@ -2,6 +2,7 @@
 //! Signals only wake them.
 
 pub mod machines;
+pub mod mails;
 pub mod names;
 pub mod run_modes;
 pub mod seeds;
@@ -26,6 +27,7 @@ const SWEEP_EVERY: Duration = Duration::from_secs(600);
 pub async fn run(app: App, stop: CancellationToken) {
     tokio::join!(
         machines::watch(app.clone(), stop.clone()),
+        mails::send(app.clone(), stop.clone()),
         names::follow(app.clone(), stop.clone()),
         every(EVERY, stop.clone(), || seeds::forget(&app)),
         every(EVERY.min(app.config().idle.look_every()), stop.clone(), || run_modes::look(&app)),

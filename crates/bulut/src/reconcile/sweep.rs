@@ -5,7 +5,7 @@ use crate::domain::changes::KEPT_FOR;
 use crate::domain::consoles;
 use crate::domain::image_sweep;
 use bulut_model::Result;
-use bulut_store::{idempotency, sessions, traffic};
+use bulut_store::{account_links, idempotency, mails, sessions, traffic};
 use std::time::Duration;
 
 /// Rows in a batch.
@@ -19,6 +19,7 @@ pub async fn all(app: &App) -> Result<()> {
     answers(app).await?;
     consoles(app).await?;
     counters(app).await?;
+    letters(app).await?;
     images(app).await
 }
 
@@ -45,6 +46,15 @@ async fn consoles(app: &App) -> Result<()> {
 async fn counters(app: &App) -> Result<()> {
     let before = app.clock().now().minus(COUNTERS_KEPT_FOR);
     while traffic::sweep(app.store(), before, BATCH).await? > 0 {}
+    Ok(())
+}
+
+/// Forgets letters that need nothing any more, and links that open no more.
+async fn letters(app: &App) -> Result<()> {
+    let now = app.clock().now();
+    let before = now.minus(app.config().mail.kept_for());
+    while mails::sweep(app.store(), before, BATCH).await? > 0 {}
+    while account_links::sweep(app.store(), now, BATCH).await? > 0 {}
     Ok(())
 }
 

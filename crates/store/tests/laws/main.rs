@@ -18,6 +18,7 @@ mod invoices;
 mod ledger;
 mod listening;
 mod machine_usage;
+mod mails;
 mod metering;
 mod migrations;
 mod names;
