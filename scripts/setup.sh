@@ -169,7 +169,7 @@ test_groups() {
     group "tests ask for names as everybody does, and a BIND that is only unpacked takes updates" needed dig:bind9-dnsutils
     group "Node.js makes the pages of the console and drives the browser that looks at them" needed node:nodejs npm:npm
     group "a browser looks at the pages" needed chromium:chromium
-    group "clients of Cloud at Cost are of many languages" needed wget:wget perl:perl
+    group "clients of Cloud at Cost are of many languages" needed wget:wget perl:perl vncsnapshot:vncsnapshot vncpasswd:tigervnc-tools
     python_with_venv > /dev/null ||
         note_missing "Python packages hold the API against its description; they stay in an environment of their own" needed python3-venv
     if ! have initdb; then

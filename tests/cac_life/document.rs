@@ -79,7 +79,7 @@ fn resources(total: [&str; 3], used: [&str; 3]) -> Value {
 
 #[tokio::test]
 async fn a_guest_lives_by_the_lines_of_the_cloud_at_cost_document() {
-    let settings = [("BULUT_NETWORKING", "user"), ("BULUT_USAGE_EVERY_S", "1")];
+    let settings = [("BULUT_NETWORKING", "user"), ("BULUT_USAGE_EVERY_S", "1"), ("BULUT_VNC_DIRECT", "true")];
     let mut cloud = Program::start(BINARY, "tiny", None, &settings).await;
     bulut(&cloud, &["pool", "set", LOGIN, "--cpu", "8", "--ram", "8192", "--storage", "120"]);
     cloud.add_key().await;
@@ -122,6 +122,7 @@ async fn a_guest_lives_by_the_lines_of_the_cloud_at_cost_document() {
     let rootpass = shown["rootpass"].as_str().unwrap().to_owned();
     assert!(cloud.lets_in(id, &rootpass, BOOT).await, "the password that is shown is root's");
     measured(&reader, &sid).await;
+    photographed(&reader, &sid).await;
 
     let reset = reader.ok(POWER, &sid).await;
     assert_eq!((&reset["action"], &reset["serverid"]), (&json!("reset"), &json!(sid)));
@@ -189,6 +190,29 @@ async fn measured(reader: &Reader<'_>, sid: &str) {
     assert!((figure(&shown, "ramusage") - memory).abs() < 30.0, "{memory} MB in use: {shown}");
     assert!((figure(&shown, "hdusage") - disk).abs() < 0.2, "{disk} GB in use: {shown}");
     cloud.ssh(id, REST).await;
+}
+
+/// A VNC program takes a picture of the screen with the port and the password that are shown, and without it gets none.
+async fn photographed(reader: &Reader<'_>, sid: &str) {
+    let shown = reader.server(sid).await.unwrap();
+    let (port, password) = (shown["vncport"].as_str().unwrap(), shown["vncpass"].as_str().unwrap());
+    let dir = reader.cloud.state();
+    let take = |name: &str, password: &str| {
+        format!(
+            "printf %s '{password}' | vncpasswd -f > {name}.pass && \
+             timeout 60 vncsnapshot -quiet -passwd {name}.pass 127.0.0.1::{port} {name}.jpg 2>&1; test -s {name}.jpg \
+             && echo taken"
+        )
+    };
+    let said = shell(&take("screen", password), &dir).await;
+    assert!(said.ends_with("taken\n"), "{said}");
+    // A frame of a JPEG says how high and wide it is: QEMU's text mode is 720 by 400, the tiny guest's console 1280 by 800.
+    let picture = std::fs::read(dir.join("screen.jpg")).unwrap();
+    let frame = picture.windows(2).position(|two| two == [0xff, 0xc0]).expect("a JPEG") + 5;
+    let (high, wide) = (&picture[frame..frame + 2], &picture[frame + 2..frame + 4]);
+    assert!(u16::from_be_bytes([high[0], high[1]]) >= 400 && u16::from_be_bytes([wide[0], wide[1]]) >= 640);
+    let refused = shell(&format!("{} || true", take("other", "wrong678")), &dir).await;
+    assert!(!refused.contains("taken"), "{refused}");
 }
 
 /// Neither the log nor the list of processes knows any of these.

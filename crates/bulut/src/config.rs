@@ -8,6 +8,7 @@ mod mail;
 mod metrics;
 mod rates;
 mod traffic;
+mod vnc;
 
 pub use dns::Dns;
 pub use idle::Idle;
@@ -15,6 +16,7 @@ pub use mail::{Mail, Secret};
 pub use metrics::Metrics;
 pub use rates::Rates;
 pub use traffic::Traffic;
+pub use vnc::Vnc;
 
 use anyhow::{Context as _, bail};
 use bulut_model::network::{Network, parse_all};
@@ -117,6 +119,10 @@ pub struct Config {
     /// Traffic of servers.
     #[config(nested)]
     pub traffic: Traffic,
+
+    /// Screens for VNC programs.
+    #[config(nested)]
+    pub vnc: Vnc,
 
     /// Operations that run at the same time.
     #[config(env = "BULUT_WORKERS", default = 8)]
@@ -253,6 +259,7 @@ impl Config {
         self.dns.check()?;
         self.mail.check()?;
         self.traffic.check()?;
+        self.vnc.check()?;
         self.check_requests()
     }
 

@@ -14,3 +14,4 @@ pub mod operations;
 pub mod panel;
 pub mod reconcile;
 pub mod vault;
+pub mod vnc;

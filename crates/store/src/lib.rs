@@ -38,5 +38,6 @@ pub mod ssh_keys;
 pub mod tags;
 pub mod traffic;
 pub mod traffic_months;
+pub mod vnc_doors;
 
 pub use session::{Session, Store, Tx};

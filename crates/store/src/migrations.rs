@@ -14,6 +14,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (6, "networks", include_str!("migrations/0006_networks.sql")),
     (7, "metering", include_str!("migrations/0007_metering.sql")),
     (9, "mail", include_str!("migrations/0009_mail.sql")),
+    (11, "vnc", include_str!("migrations/0011_vnc.sql")),
 ];
 
 /// Number of PostgreSQL's advisory lock that one migrating process holds.

@@ -5,6 +5,7 @@ use crate::nodes::{self, Size};
 use crate::packages::signed;
 use crate::pools;
 use crate::session::{Failure, Row, Session, to_json};
+use crate::vnc_doors;
 use bulut_model::address::{ServerIpv4, ServerIpv6};
 use bulut_model::catalog::ImageFiles;
 use bulut_model::run_mode::RunMode;
@@ -478,6 +479,7 @@ pub async fn bury(s: &impl Session, id: ServerId, now: Timestamp) -> Result<()> 
     s.execute("DELETE FROM tag WHERE server_id = $1", vec![id.0.into()]).await?;
     s.execute("DELETE FROM machine_usage WHERE server_id = $1", vec![id.0.into()]).await?;
     s.execute("DELETE FROM dns_claim WHERE server_id = $1", vec![id.0.into()]).await?;
+    vnc_doors::remove(s, id).await?;
     s.execute(
         "UPDATE server SET phase = 'destroyed', power = 'stopped', sealed_password = NULL, user_data = NULL, \
          seed_secret = 0, ssh_endpoint = NULL, destroyed_at = COALESCE(destroyed_at, $2) WHERE id = $1",

@@ -129,7 +129,6 @@ impl TestCloud {
         let (app, node) =
             Self::open(&self.setup, &self.dir, &self.database, &self.faults, &self.world, clock).await;
         self.router = bulut::api::router(app.clone());
-        self.router = bulut::api::router(app.clone());
         self.app = app;
         self.node = node;
     }

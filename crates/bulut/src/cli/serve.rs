@@ -9,7 +9,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::domain::{catalog, nodes};
 use crate::faults::Faults;
-use crate::{api, engines, operations, reconcile};
+use crate::{api, engines, operations, reconcile, vnc};
 use bulut_dns::{Bound, Limits};
 use bulut_store::migrations;
 use std::fs::File;
@@ -57,6 +57,7 @@ pub async fn run(config: Config) -> Result<()> {
     tokio::spawn(stop_on_signal(stop.clone()));
     let engine = tokio::spawn(operations::engine::run(app.clone(), stop.clone()));
     let reconcilers = tokio::spawn(reconcile::run(app.clone(), stop.clone()));
+    let screens = tokio::spawn(vnc::serve(app.clone(), stop.clone()));
     let at = listener.local_addr().unwrap_or(listen);
     tracing::info!(address = %at, state = %app.config().state.display(), "serving");
     // The address of whoever connects tells the proxies that are trusted from everybody else.
@@ -73,8 +74,8 @@ pub async fn run(config: Config) -> Result<()> {
         () = patience => Ok(()),
     };
     stop.cancel();
-    let (engine, reconcilers, names) = tokio::join!(engine, reconcilers, names);
-    for ended in [engine, reconcilers, names] {
+    let (engine, reconcilers, names, screens) = tokio::join!(engine, reconcilers, names, screens);
+    for ended in [engine, reconcilers, names, screens] {
         if let Err(why) = ended {
             tracing::error!(%why, "a part of the process did not end in order");
         }

@@ -38,4 +38,5 @@ pub mod ssh_keys;
 pub mod tags;
 pub mod tokens;
 pub mod traffic;
+pub mod vnc_doors;
 pub mod zones;

@@ -12,3 +12,4 @@ mod limits;
 mod logs;
 mod pools;
 mod run_modes;
+mod vnc;

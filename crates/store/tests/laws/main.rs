@@ -35,4 +35,5 @@ mod tags;
 mod traffic;
 mod traffic_months;
 mod transactions;
+mod vnc_doors;
 mod world;

@@ -7,7 +7,7 @@ use crate::api::cac::parameters::{ACTION, HOSTNAME, MODE, NAME};
 use crate::api::cac::wire::{Besides, ConsoleLink, Done, ServerRow, Servers};
 use crate::api::visitor::Visitor;
 use crate::app::App;
-use crate::domain::{consoles, names, pools, run_modes, servers};
+use crate::domain::{consoles, names, pools, run_modes, servers, vnc_doors};
 use axum::extract::State;
 use bulut_model::error::Kind;
 use bulut_model::run_mode::RunMode;
@@ -18,6 +18,7 @@ pub async fn list(State(app): State<App>, signed: Signed) -> Result<Answer<Serve
     let caller = &signed.caller;
     let mut usage = run_modes::usage(&app, caller).await?;
     let mut passwords = servers::passwords(&app, caller).await?;
+    let mut doors = vnc_doors::shown(&app, caller).await?;
     let templates: HashMap<_, _> =
         pools::all_templates(&app).await?.into_iter().map(|(_, image)| (image.id, image.name)).collect();
     let row = |server: bulut_model::server::Server| {
@@ -25,6 +26,7 @@ pub async fn list(State(app): State<App>, signed: Signed) -> Result<Answer<Serve
             template: templates.get(&server.image).cloned().unwrap_or_default(),
             password: passwords.remove(&server.id).unwrap_or_default(),
             usage: usage.remove(&server.id),
+            vnc: doors.remove(&server.id),
             reverse: names::reverse(&app, &server),
         };
         ServerRow::new(server, besides)

@@ -39,8 +39,8 @@ pub struct ServerRow {
     portgroup: String,
     hostname: String,
     rootpass: String,
-    vncport: &'static str,
-    vncpass: &'static str,
+    vncport: String,
+    vncpass: String,
     servertype: String,
     template: String,
     cpu: String,
@@ -74,6 +74,8 @@ pub struct Besides {
     pub password: String,
     /// What its machine used when it was last looked at.
     pub usage: Option<MachineUsage>,
+    /// Port and password for VNC programs, where there are such and they may be shown.
+    pub vnc: Option<(u16, String)>,
     /// What its addresses lead to, and what they would without the owner's word.
     pub reverse: (String, String),
 }
@@ -102,9 +104,8 @@ impl ServerRow {
             portgroup: server.region_slug,
             hostname: server.hostname,
             rootpass: besides.password,
-            // Direct VNC is not offered: console.php opens the screen.
-            vncport: "",
-            vncpass: "",
+            vncport: besides.vnc.as_ref().map_or_else(String::new, |(port, _)| port.to_string()),
+            vncpass: besides.vnc.map(|(_, password)| password).unwrap_or_default(),
             servertype: if server.in_pool { "Custom".to_owned() } else { server.package_slug },
             template: besides.template,
             cpu: server.cpu.to_string(),

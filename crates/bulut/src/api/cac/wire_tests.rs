@@ -57,6 +57,7 @@ fn besides() -> Besides {
             idle: Duration::ZERO,
             seen_at: Timestamp(0),
         }),
+        vnc: Some((45_148, "vnc_pass".into())),
         reverse: ("server-240294.example.com".into(), "server-240294.example.com".into()),
     }
 }
@@ -75,7 +76,7 @@ fn a_server_has_the_documents_fields_in_its_order() {
         r#"{"id": "240294","CustID": "90001","packageid": "21579","servername": "c90001-240294","lable": "api-test","#,
         r#""label": "api-test","vmname": "c90001-240294","ip": "1.2.3.4","netmask": "255.255.255.0","#,
         r#""gateway": "1.2.3.1","portgroup": "ist2","hostname": "c9000-iOD-123.cloudatcost.com","#,
-        r#""rootpass": "password","vncport": "","vncpass": "","servertype": "Custom","#,
+        r#""rootpass": "password","vncport": "45148","vncpass": "vnc_pass","servertype": "Custom","#,
         r#""template": "Microsoft Windows 7 (64-bit)","cpu": "4","cpuusage": "26.1","ram": "4096","#,
         r#""ramusage": "3556.199","storage": "69","hdusage": "0.000434692","sdate": "01\/26\/2014","#,
         r#""status": "Powered On","panel_note": "","mode": "Normal","uid": "240294","sid": "240294","#,
