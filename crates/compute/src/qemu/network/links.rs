@@ -21,16 +21,17 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// A handle on the kernel's tables; cheap to clone.
 #[derive(Debug, Clone)]
-pub(super) struct Links(Handle);
+pub(super) struct Links(pub(super) Handle);
 
 /// A tap that is there.
 #[derive(Debug)]
 pub(super) struct Tap {
-    index: u32,
-    up: bool,
+    pub index: u32,
+    pub up: bool,
     mtu: u32,
     stats: Stats64,
-    is_tap: bool,
+    /// What kind of device it is, as far as the kernel tells.
+    pub kind: Option<InfoKind>,
     name: String,
 }
 
@@ -41,15 +42,19 @@ struct Wanted {
     addresses: Vec<(IpAddr, u8)>,
     /// Addresses of the guest: a host route and a neighbour each.
     guest: Vec<IpAddr>,
+    /// The guest's own IPv6 network, and the address that it is routed to. No other address in it is looked for on the tap,
+    /// so that nobody outside can fill the host's table of neighbours.
+    network: Option<(Ipv6Addr, u8, Ipv6Addr)>,
     mac: Vec<u8>,
 }
 
 impl Wanted {
     fn of(nic: &Nic) -> Result<Self, DriverError> {
-        let mut wanted = Self { addresses: vec![], guest: vec![], mac: mac(&nic.mac)? };
+        let mut wanted = Self { addresses: vec![], guest: vec![], network: None, mac: mac(&nic.mac)? };
         if let Some(v4) = nic.ipv4 {
             wanted.addresses.push((v4.gateway.into(), 32));
             wanted.guest.push(v4.address.into());
+            wanted.guest.extend(nic.more_ipv4.iter().map(|it| IpAddr::V4(*it)));
         }
         if let Some(v6) = nic.ipv6 {
             wanted.addresses.push((super::rules::LINK_GATEWAY.into(), 64));
@@ -58,6 +63,10 @@ impl Wanted {
                 wanted.addresses.push((v6.gateway.into(), prefix));
             }
             wanted.guest.push(v6.address.into());
+            if v6.prefix < 128 {
+                wanted.network =
+                    Some((super::rules::network_of(v6.address, v6.prefix), v6.prefix, v6.address));
+            }
         }
         Ok(wanted)
     }
@@ -82,7 +91,7 @@ pub(super) fn mac(text: &str) -> Result<Vec<u8>, DriverError> {
 }
 
 /// A refusal for want of rights or of sense will not go away by itself.
-fn failure(what: &str) -> impl FnOnce(rtnetlink::Error) -> DriverError + '_ {
+pub(super) fn failure(what: &str) -> impl FnOnce(rtnetlink::Error) -> DriverError + '_ {
     move |error| match code(&error) {
         Some(libc::EPERM | libc::EACCES | libc::EINVAL | libc::EOPNOTSUPP) => {
             DriverError::Fatal(format!("cannot {what}: {error}"))
@@ -92,7 +101,7 @@ fn failure(what: &str) -> impl FnOnce(rtnetlink::Error) -> DriverError + '_ {
 }
 
 /// The error number of a refusal, positive.
-fn code(error: &rtnetlink::Error) -> Option<i32> {
+pub(super) fn code(error: &rtnetlink::Error) -> Option<i32> {
     match error {
         rtnetlink::Error::NetlinkError(message) => message.code.map(|it| -it.get()),
         _ => None,
@@ -100,7 +109,7 @@ fn code(error: &rtnetlink::Error) -> Option<i32> {
 }
 
 /// What was to be taken away may have gone by itself.
-fn vanished(taken: Result<(), rtnetlink::Error>, what: &str) -> Result<(), DriverError> {
+pub(super) fn vanished(taken: Result<(), rtnetlink::Error>, what: &str) -> Result<(), DriverError> {
     match taken {
         Err(error)
             if matches!(
@@ -139,7 +148,7 @@ impl Links {
         let mut found = Vec::new();
         while let Some(link) = links.try_next().await.map_err(failure("list the taps"))? {
             let tap = read(link);
-            found.extend(tap::server(&tap.name).filter(|_| tap.is_tap));
+            found.extend(tap::server(&tap.name).filter(|_| tap.is_tap()));
         }
         Ok(found)
     }
@@ -180,6 +189,12 @@ impl Links {
                 add.execute().await.map_err(failure("name a guest's MAC"))?;
             }
         }
+        if let Some(network) = wanted.network
+            && !routes.iter().any(|it| leads_into(it, network))
+        {
+            let add = self.0.route().add(network_route(tap.index, network)?).replace();
+            add.execute().await.map_err(failure("route a guest's network"))?;
+        }
         Ok(())
     }
 
@@ -189,7 +204,10 @@ impl Links {
         routes: &[RouteMessage],
         neighbours: &[NeighbourMessage],
     ) -> Result<(), DriverError> {
-        let guests = |route: &RouteMessage| wanted.guest.iter().any(|it| leads_to(route, *it));
+        let guests = |route: &RouteMessage| {
+            wanted.guest.iter().any(|it| leads_to(route, *it))
+                || wanted.network.is_some_and(|network| leads_into(route, network))
+        };
         let ours = |route: &RouteMessage| route.header.protocol != RouteProtocol::Kernel;
         for stale in routes.iter().filter(|it| ours(it) && !guests(it)) {
             vanished(self.0.route().del(stale.clone()).execute().await, "take away a stale route")?;
@@ -250,13 +268,17 @@ impl Links {
 impl Tap {
     /// Refuses a link that only has a tap's name.
     pub fn checked(&self) -> Result<(), DriverError> {
-        if self.is_tap {
+        if self.is_tap() {
             return Ok(());
         }
         Err(DriverError::Fatal(format!(
             "{} is not a tap: something else on this host took the name",
             self.name
         )))
+    }
+
+    fn is_tap(&self) -> bool {
+        self.kind == Some(InfoKind::Tun)
     }
 
     /// Bytes that the host received on the tap and sent to it.
@@ -272,7 +294,7 @@ fn read(link: LinkMessage) -> Tap {
         up,
         mtu: 0,
         stats: Stats64::default(),
-        is_tap: false,
+        kind: None,
         name: String::new(),
     };
     for attribute in link.attributes {
@@ -281,7 +303,10 @@ fn read(link: LinkMessage) -> Tap {
             LinkAttribute::Stats64(stats) => tap.stats = stats,
             LinkAttribute::IfName(name) => tap.name = name,
             LinkAttribute::LinkInfo(infos) => {
-                tap.is_tap = infos.iter().any(|it| matches!(it, LinkInfo::Kind(InfoKind::Tun)));
+                tap.kind = infos.into_iter().find_map(|it| match it {
+                    LinkInfo::Kind(kind) => Some(kind),
+                    _ => None,
+                });
             }
             _ => {}
         }
@@ -318,6 +343,26 @@ fn leads_to(route: &RouteMessage, guest: IpAddr) -> bool {
             (RouteAttribute::Destination(RouteAddress::Inet6(ip)), IpAddr::V6(guest)) => *ip == guest,
             _ => false,
         })
+}
+
+/// Whether the route leads into exactly this network, by way of that address.
+fn leads_into(route: &RouteMessage, (network, prefix, via): (Ipv6Addr, u8, Ipv6Addr)) -> bool {
+    let has = |wanted: RouteAttribute| route.attributes.contains(&wanted);
+    route.header.destination_prefix_length == prefix
+        && has(RouteAttribute::Destination(RouteAddress::Inet6(network)))
+        && has(RouteAttribute::Gateway(RouteAddress::Inet6(via)))
+}
+
+fn network_route(
+    index: u32,
+    (network, prefix, via): (Ipv6Addr, u8, Ipv6Addr),
+) -> Result<RouteMessage, DriverError> {
+    let route = RouteMessageBuilder::<IpAddr>::new()
+        .destination_prefix(network.into(), prefix)
+        .and_then(|route| route.gateway(via.into()))
+        .map_err(DriverError::fatal)?
+        .output_interface(index);
+    Ok(route.build())
 }
 
 fn host_route(index: u32, guest: IpAddr) -> Result<RouteMessage, DriverError> {

@@ -6,10 +6,12 @@
 //!
 //! Everything acts in the network namespace of the thread that calls it.
 
+mod firewall;
 mod forgeries;
 mod links;
 mod nft;
 mod rules;
+mod shape;
 mod sysctls;
 mod tap;
 pub mod user;
@@ -91,14 +93,32 @@ impl Routed {
             tap::create(&name)
                 .map_err(|error| DriverError::Fatal(format!("cannot make tap {name}: {error}")))?;
         }
-        // The rules come first: no frame passes a tap that has none.
-        let who = rules::Identity { tap: &name, mac: &nic.mac, ipv4: nic.ipv4, ipv6: nic.ipv6 };
-        nft::apply(&rules::guard(&who, before.is_none())).await?;
-        sysctls::tap(&name, nic.ipv6.is_some())?;
         let fresh = before.is_none();
+        let device = shape::device(id);
+        if nic.rates.up_bps > 0 {
+            self.links.ensure_device(&device, nic.rates.up_bps).await?;
+        }
+        // The rules come first: no frame passes a tap that has none.
+        let who = rules::Identity {
+            tap: &name,
+            mac: &nic.mac,
+            ipv4: nic
+                .ipv4
+                .iter()
+                .flat_map(|own| std::iter::once(own.address).chain(nic.more_ipv4.clone()))
+                .collect(),
+            ipv6: nic.ipv6,
+            slowed_by: (nic.rates.up_bps > 0).then_some(&device),
+        };
+        nft::apply(&rules::guard(&who, &nic.firewall, fresh)).await?;
+        if nic.rates.up_bps == 0 {
+            self.links.remove_device(&device).await?;
+        }
+        sysctls::tap(&name, nic.ipv6.is_some())?;
         let tap = self.links.find(&name).await?;
         let tap =
             tap.ok_or_else(|| DriverError::Retry(format!("tap {name} vanished while it was set up")))?;
+        self.links.limit(tap.index, nic.rates.down_bps, fresh).await?;
         self.links.settle(&tap, nic, fresh).await
     }
 
@@ -118,7 +138,8 @@ impl Routed {
         // The tap goes first: it must not live without its rules.
         let name = tap::name(id)?;
         self.links.remove(&name).await?;
-        nft::apply(&rules::unguard(&name)).await
+        nft::apply(&rules::unguard(&name)).await?;
+        self.links.remove_device(&shape::device(id)).await
     }
 
     /// Servers of which there is a tap or a counter, in order.

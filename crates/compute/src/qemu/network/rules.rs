@@ -9,10 +9,12 @@
 //! All taps share one table, and their chains have no sets: before any change, `nft` asks the kernel once per table
 //! and for every set, so that hundreds of either would make each change take hundreds of milliseconds.
 
+use super::firewall;
 use super::tap::PREFIX;
-use crate::{Ipv4, Ipv6};
+use crate::Ipv6;
+use bulut_model::firewall::{Direction, FirewallRule};
 use serde_json::{Value, json};
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// The table for the whole host, and the one of the taps, in different families.
 pub(super) const TABLE: &str = "bulut";
@@ -25,15 +27,29 @@ pub(super) const LINK_GATEWAY: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0
 pub(super) struct Identity<'a> {
     pub tap: &'a str,
     pub mac: &'a str,
-    pub ipv4: Option<Ipv4>,
+    /// Its own and further ones.
+    pub ipv4: Vec<Ipv4Addr>,
     pub ipv6: Option<Ipv6>,
+    /// The device that slows what it sends, if it is to be slowed.
+    pub slowed_by: Option<&'a str>,
 }
 
-fn field(protocol: &str, field: &str) -> Value {
+/// What becomes of a frame that all tests of a rule fit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    /// It passes at once: what neighbours need to find each other.
+    Passes,
+    /// It passes, as fast as the guest may be.
+    Goes,
+    /// It is dropped and counted.
+    Forged,
+}
+
+pub(super) fn field(protocol: &str, field: &str) -> Value {
     json!({ "payload": { "protocol": protocol, "field": field } })
 }
 
-fn meta(key: &str) -> Value {
+pub(super) fn meta(key: &str) -> Value {
     json!({ "meta": { "key": key } })
 }
 
@@ -41,7 +57,7 @@ fn test(op: &str, left: Value, right: impl Into<Value>) -> Value {
     json!({ "match": { "op": op, "left": left, "right": right.into() } })
 }
 
-fn is(left: Value, right: impl Into<Value>) -> Value {
+pub(super) fn is(left: Value, right: impl Into<Value>) -> Value {
     test("==", left, right)
 }
 
@@ -49,7 +65,7 @@ fn any_of(items: Vec<Value>) -> Value {
     json!({ "set": items })
 }
 
-fn network((address, prefix): (IpAddr, u8)) -> Value {
+pub(super) fn network((address, prefix): (IpAddr, u8)) -> Value {
     json!({ "prefix": { "addr": address.to_string(), "len": prefix } })
 }
 
@@ -65,6 +81,11 @@ fn drop() -> Value {
 /// By position, since older nftables have no name for it.
 fn neighbour_target() -> Value {
     json!({ "payload": { "base": "th", "offset": 64, "len": 128 } })
+}
+
+/// The network of that target, by its first `prefix` bits.
+fn neighbour_target_network(prefix: u8) -> Value {
+    json!({ "payload": { "base": "th", "offset": 64, "len": prefix } })
 }
 
 /// The first ten bits of that target, which are `1111111010` for a link-local address.
@@ -97,7 +118,7 @@ fn counter(tap: &str) -> Value {
 /// Commands that replace the rules of a tap at once and leave its counter as it was.
 ///
 /// `fresh`: what an earlier tap of that name counted is forgotten.
-pub(super) fn guard(who: &Identity<'_>, fresh: bool) -> Vec<Value> {
+pub(super) fn guard(who: &Identity<'_>, firewall: &[FirewallRule], fresh: bool) -> Vec<Value> {
     let mut commands = without_chain(who.tap);
     let counter = counter(who.tap);
     commands.push(json!({ "add": counter }));
@@ -113,10 +134,15 @@ pub(super) fn guard(who: &Identity<'_>, fresh: bool) -> Vec<Value> {
             "family": "netdev", "table": TABLE, "chain": who.tap, "expr": expr,
         } } }));
     };
-    let forged = |mut tests: Vec<Value>| {
-        tests.extend([json!({ "counter": who.tap }), drop()]);
+    let ends = |mut tests: Vec<Value>, fate: Fate| {
+        match (fate, who.slowed_by) {
+            (Fate::Forged, _) => tests.extend([json!({ "counter": who.tap }), drop()]),
+            (Fate::Goes, Some(device)) => tests.push(json!({ "fwd": { "dev": device } })),
+            (Fate::Goes, None) | (Fate::Passes, _) => tests.push(accept()),
+        }
         tests
     };
+    let forged = |tests: Vec<Value>| ends(tests, Fate::Forged);
     rule(forged(vec![test("!=", field("ether", "saddr"), who.mac)]));
     // By position: the kernel sets a tag aside, and tests of the protocol see what it was around.
     let tag = json!({ "payload": { "base": "ll", "offset": 96, "len": 16 } });
@@ -124,7 +150,7 @@ pub(super) fn guard(who: &Identity<'_>, fresh: bool) -> Vec<Value> {
         rule(forged(vec![is(tag.clone(), kind)]));
     }
     for tests in arp(who) {
-        rule(tests);
+        rule(ends(tests, Fate::Passes));
     }
     for (protocol, key, value) in [
         ("udp", "sport", Value::from(67)),
@@ -136,20 +162,16 @@ pub(super) fn guard(who: &Identity<'_>, fresh: bool) -> Vec<Value> {
     ] {
         rule(forged(vec![is(field(protocol, key), value)]));
     }
-    for tests in ipv4(who) {
-        rule(tests);
-    }
-    for (tests, good) in ipv6(who) {
-        rule(if good { [tests, vec![accept()]].concat() } else { forged(tests) });
+    for (tests, fate) in ipv4(who).into_iter().chain(ipv6(who)) {
+        rule(ends(tests, fate));
     }
     rule(forged(vec![]));
+    commands.extend(firewall::replace(who.tap, firewall));
     commands
 }
 
 /// The ARP that a guest may send: requests and answers in its own name, and asking whether its own address is taken.
 fn arp(who: &Identity<'_>) -> Vec<Vec<Value>> {
-    let Some(Ipv4 { address, .. }) = who.ipv4 else { return vec![] };
-    let own = address.to_string();
     let says = |operation: &str, sender: &str| {
         vec![
             is(field("arp", "operation"), operation),
@@ -157,65 +179,73 @@ fn arp(who: &Identity<'_>) -> Vec<Vec<Value>> {
             is(field("arp", "saddr ip"), sender),
         ]
     };
-    vec![
-        [says("request", &own), vec![accept()]].concat(),
-        [says("reply", &own), vec![accept()]].concat(),
-        [says("request", "0.0.0.0"), vec![is(field("arp", "daddr ip"), own.clone()), accept()]].concat(),
-    ]
+    let of = |address: &Ipv4Addr| {
+        let own = address.to_string();
+        let probe = [says("request", "0.0.0.0"), vec![is(field("arp", "daddr ip"), own.clone())]].concat();
+        [says("request", &own), says("reply", &own), probe]
+    };
+    who.ipv4.iter().flat_map(of).collect()
 }
 
-/// The IPv4 that a guest may send: from its own address, and a DHCP client's question, which nobody answers.
-fn ipv4(who: &Identity<'_>) -> Vec<Vec<Value>> {
-    let mut rules = vec![vec![
+/// The IPv4 that a guest may send: from its own addresses, and a DHCP client's question, which nobody answers.
+fn ipv4(who: &Identity<'_>) -> Vec<(Vec<Value>, Fate)> {
+    let question = vec![
         is(field("ip", "saddr"), "0.0.0.0"),
         is(field("udp", "sport"), 68),
         is(field("udp", "dport"), 67),
-        accept(),
-    ]];
-    if let Some(Ipv4 { address, .. }) = who.ipv4 {
-        rules.push(vec![is(field("ip", "saddr"), address.to_string()), accept()]);
-    }
-    rules
+    ];
+    let own = who.ipv4.iter().map(|address| vec![is(field("ip", "saddr"), address.to_string())]);
+    std::iter::once((question, Fate::Passes)).chain(own.map(|tests| (tests, Fate::Goes))).collect()
 }
 
-/// The IPv6 that a guest may send, in order; `true` marks what is good. A machine without an IPv6 address still
-/// has link-local ones, which lead nowhere but to the tap's other end.
-fn ipv6(who: &Identity<'_>) -> Vec<(Vec<Value>, bool)> {
+/// The IPv6 that a guest may send, in order. A machine without an IPv6 address still has link-local ones, which lead
+/// nowhere but to the tap's other end; one that has a network for itself speaks as any address in it.
+fn ipv6(who: &Identity<'_>) -> Vec<(Vec<Value>, Fate)> {
     let kind = |name: &str| is(field("icmpv6", "type"), name);
     let from = |source: Value| is(field("ip6", "saddr"), source);
     let mut gateways = vec![LINK_GATEWAY];
     let mut own = vec![network((Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0).into(), 10))];
-    if let Some(Ipv6 { address, gateway, .. }) = who.ipv6 {
-        own.push(address.to_string().into());
+    if let Some(Ipv6 { address, prefix, gateway }) = who.ipv6 {
+        own.push(if prefix < 128 {
+            network((network_of(address, prefix).into(), prefix))
+        } else {
+            address.to_string().into()
+        });
         if gateway != LINK_GATEWAY {
             gateways.push(gateway);
         }
     }
     let mut rules = Vec::new();
     for gateway in &gateways {
-        rules.push((vec![from(gateway.to_string().into())], false));
+        rules.push((vec![from(gateway.to_string().into())], Fate::Forged));
         for talk in ["nd-neighbor-advert", "nd-neighbor-solicit"] {
             let about = is(neighbour_target(), number(*gateway));
             // Asking for the gateway is fine; claiming it, or asking from nowhere whether it is taken, is not.
             let claim = if talk == "nd-neighbor-advert" { vec![] } else { vec![from("::".into())] };
-            rules.push(([claim, vec![kind(talk), about]].concat(), false));
+            rules.push(([claim, vec![kind(talk), about]].concat(), Fate::Forged));
         }
     }
     let mut targets = vec![is(neighbour_target_scope(), LINK_LOCAL_SCOPE)];
-    if let Some(Ipv6 { address, .. }) = who.ipv6 {
-        targets.push(is(neighbour_target(), number(address)));
+    if let Some(Ipv6 { address, prefix, .. }) = who.ipv6 {
+        targets.push(if prefix < 128 {
+            let bits = address.to_bits() >> (128 - u32::from(prefix));
+            is(neighbour_target_network(prefix), format!("{bits:#x}"))
+        } else {
+            is(neighbour_target(), number(address))
+        });
     }
     for target in targets {
         for source in &own {
-            rules.push((vec![from(source.clone()), kind("nd-neighbor-advert"), target.clone()], true));
+            rules
+                .push((vec![from(source.clone()), kind("nd-neighbor-advert"), target.clone()], Fate::Passes));
         }
-        rules.push((vec![from("::".into()), kind("nd-neighbor-solicit"), target], true));
+        rules.push((vec![from("::".into()), kind("nd-neighbor-solicit"), target], Fate::Passes));
     }
-    rules.push((vec![kind("nd-neighbor-advert")], false));
+    rules.push((vec![kind("nd-neighbor-advert")], Fate::Forged));
     for joins in ["mld-listener-report", "mld2-listener-report", "nd-router-solicit"] {
-        rules.push((vec![from("::".into()), kind(joins)], true));
+        rules.push((vec![from("::".into()), kind(joins)], Fate::Passes));
     }
-    rules.extend(own.into_iter().map(|source| (vec![from(source)], true)));
+    rules.extend(own.into_iter().map(|source| (vec![from(source)], Fate::Goes)));
     rules
 }
 
@@ -223,23 +253,36 @@ fn ipv6(who: &Identity<'_>) -> Vec<(Vec<Value>, bool)> {
 pub(super) fn unguard(tap: &str) -> Vec<Value> {
     let mut commands = without_chain(tap);
     commands.extend([json!({ "add": counter(tap) }), json!({ "delete": counter(tap) })]);
+    commands.extend(firewall::replace(tap, &[]));
     commands
 }
 
-/// Commands that replace the host's table: what guests may reach, and which networks are masqueraded.
+/// The network that an address lies in.
+pub(super) fn network_of(address: Ipv6Addr, prefix: u8) -> Ipv6Addr {
+    let host = u128::MAX.checked_shr(prefix.into()).unwrap_or(0);
+    Ipv6Addr::from_bits(address.to_bits() & !host)
+}
+
+/// The chains of the host's table that are not a server's: name, kind, hook, priority.
+pub(super) const HOST_CHAINS: [(&str, &str, &str, i32); 4] = [
+    ("forward", "filter", "forward", 0),
+    ("input", "filter", "input", 0),
+    ("output", "filter", "output", 0),
+    ("postrouting", "nat", "postrouting", 100),
+];
+
+/// Commands that replace the host's own rules at once: what guests may reach, and which networks are masqueraded. The
+/// servers' firewalls, which stand in the same table, stay.
 pub(super) fn host(nat_sources: &[(IpAddr, u8)]) -> Vec<Value> {
-    let table = json!({ "table": { "family": "inet", "name": TABLE } });
-    let mut commands =
-        vec![taps_table(), json!({ "add": table }), json!({ "delete": table }), json!({ "add": table })];
-    for (name, kind, hook, priority) in [
-        ("forward", "filter", "forward", 0),
-        ("input", "filter", "input", 0),
-        ("postrouting", "nat", "postrouting", 100),
-    ] {
+    let mut commands = vec![taps_table()];
+    commands.extend(firewall::maps());
+    for (name, kind, hook, priority) in HOST_CHAINS {
         commands.push(json!({ "add": { "chain": {
             "family": "inet", "table": TABLE, "name": name,
             "type": kind, "hook": hook, "prio": priority, "policy": "accept",
         } } }));
+        let chain = json!({ "chain": { "family": "inet", "table": TABLE, "name": name } });
+        commands.push(json!({ "flush": chain }));
     }
     let mut rule = |chain: &str, expr: Vec<Value>| {
         commands.push(json!({ "add": { "rule": {
@@ -249,17 +292,27 @@ pub(super) fn host(nat_sources: &[(IpAddr, u8)]) -> Vec<Value> {
     let taps = format!("{PREFIX}*");
     let from_guest = || is(meta("iifname"), taps.clone());
     let known = || test("in", json!({ "ct": { "key": "state" } }), vec!["established", "related"]);
+    let neighbourly = || {
+        let kinds = ["nd-neighbor-solicit", "nd-neighbor-advert", "nd-router-solicit"];
+        is(field("icmpv6", "type"), any_of(kinds.map(Value::from).to_vec()))
+    };
     rule("forward", vec![known(), accept()]);
     rule(
         "forward",
         vec![from_guest(), is(field("ip", "daddr"), network(([169, 254, 0, 0].into(), 16))), drop()],
     );
+    rule("forward", vec![firewall::through(Direction::Out)]);
+    rule("forward", vec![firewall::through(Direction::In)]);
     rule("input", vec![from_guest(), known(), accept()]);
+    rule("input", vec![from_guest(), neighbourly(), accept()]);
+    rule("input", vec![firewall::through(Direction::Out)]);
     rule("input", vec![from_guest(), is(field("icmp", "type"), "echo-request"), accept()]);
-    let neighbourly = ["echo-request", "nd-neighbor-solicit", "nd-neighbor-advert", "nd-router-solicit"];
-    let neighbourly = any_of(neighbourly.map(Value::from).to_vec());
-    rule("input", vec![from_guest(), is(field("icmpv6", "type"), neighbourly), accept()]);
+    rule("input", vec![from_guest(), is(field("icmpv6", "type"), "echo-request"), accept()]);
     rule("input", vec![from_guest(), drop()]);
+    let to_guest = || is(meta("oifname"), taps.clone());
+    rule("output", vec![to_guest(), known(), accept()]);
+    rule("output", vec![to_guest(), neighbourly(), accept()]);
+    rule("output", vec![firewall::through(Direction::In)]);
     for (protocol, is_v4) in [("ip", true), ("ip6", false)] {
         let pools: Vec<Value> =
             nat_sources.iter().filter(|it| it.0.is_ipv4() == is_v4).map(|it| network(*it)).collect();

@@ -63,6 +63,7 @@ fn network_config(nic: &Nic) -> String {
     if let Some(v4) = nic.ipv4 {
         addresses.push(format!("{}/{}", v4.address, v4.prefix));
         routes.push(json!({ "to": "0.0.0.0/0", "via": v4.gateway }));
+        addresses.extend(nic.more_ipv4.iter().map(|address| format!("{address}/32")));
     }
     if let Some(v6) = nic.ipv6 {
         addresses.push(format!("{}/{}", v6.address, v6.prefix));
@@ -165,6 +166,10 @@ pub(super) mod tests {
         assert_eq!(eth["routes"][1], json!({ "to": "::/0", "via": "fe80::1", "on-link": true }));
         assert_eq!(eth["match"]["macaddress"], "52:54:00:00:00:0a");
         assert!(eth.get("mtu").is_none());
+        let more = Nic { more_ipv4: vec!["10.78.0.5".parse().unwrap()], ..nic() };
+        let json: Value = serde_json::from_str(&network_config(&more)).unwrap();
+        let addresses = &json["ethernets"]["eth0"]["addresses"];
+        assert_eq!(*addresses, json!(["10.77.0.10/26", "10.78.0.5/32", "fd77::10/128"]));
         let narrow = Nic { mtu: 1420, ..nic() };
         let json: Value = serde_json::from_str(&network_config(&narrow)).unwrap();
         assert_eq!(json["ethernets"]["eth0"]["mtu"], 1420);
