@@ -31,6 +31,8 @@ use tokio_util::sync::CancellationToken;
 const TIDY_EVERY: Duration = Duration::from_secs(10);
 /// How long the last words of a monitor may take after the process has ended.
 const LAST_WORDS: Duration = Duration::from_millis(500);
+/// How often links, addresses and routes are looked at; the rules are at every tidying.
+const NETWORK_EVERY: Duration = Duration::from_secs(60);
 /// How often a guest that may be frozen is told to thaw before it is given up, once at every tidying.
 pub(super) const THAWS: u32 = 30;
 /// Why a machine that was never started does not run.
@@ -70,6 +72,8 @@ pub(super) struct Machine {
     /// How often a thawing that was not confirmed is tried again.
     pub thaws_left: u32,
     tidied: Instant,
+    /// When all of its network was looked at.
+    network_kept: Instant,
 }
 
 /// A machine's process and our lines to it.
@@ -170,6 +174,7 @@ impl Machine {
             leftovers: false,
             thaws_left: 0,
             tidied: Instant::now(),
+            network_kept: Instant::now(),
         }
     }
 
@@ -272,11 +277,12 @@ impl Machine {
             DriverError::Unreachable(format!("cannot look for the process of machine {}: {e}", self.id))
         })?;
         match process {
-            Some(process) => self.reattach(process).await,
+            Some(process) => self.reattach(process).await?,
             None if self.state.live.is_some() => {
                 let unseen = self.unseen_end();
                 tracing::info!(server.id = self.id.0, reason = unseen, "the machine ended unseen");
-                self.write_end(unseen, None).await;
+                let usage = self.last_usage().await;
+                self.write_end(unseen, usage).await;
             }
             None => {}
         }
@@ -297,12 +303,12 @@ impl Machine {
     }
 
     /// Takes up a process that an earlier control plane started.
-    async fn reattach(&mut self, process: Process) {
+    async fn reattach(&mut self, process: Process) -> Result<(), DriverError> {
         let before = self.state.live.take();
         let same = before.filter(|live| live.pid == process.pid && live.start_ticks == process.start_ticks);
         let live = match same {
             Some(live) => live,
-            None => live_of(&process, self.counted().await),
+            None => live_of(&process, self.counted().await?),
         };
         self.state.epoch = live.epoch();
         self.state.live = Some(live);
@@ -312,6 +318,7 @@ impl Machine {
         {
             tracing::error!(server.id = self.id.0, %error, "the machine's network could not be mended");
         }
+        self.network_kept = Instant::now();
         self.running = Some(Running { process, monitor: None, serial: None, shutdown: None });
         // A control plane that died right after the start has left it open to the machine.
         if let Err(error) = self.node.layout.seal_run(self.id) {
@@ -322,6 +329,7 @@ impl Machine {
         self.thaws_left = THAWS;
         self.mend().await;
         tracing::info!(server.id = self.id.0, epoch = self.state.epoch, "attached to a running machine");
+        Ok(())
     }
 
     /// Connects what is not connected to a running machine: monitor and serial line. Trouble is not an error:
@@ -394,10 +402,30 @@ impl Machine {
             self.connect().await;
         }
         self.mend().await;
+        self.keep_network().await;
         if let Some(live) = &self.state.live {
             self.state.usage = self.node.usage(self.id, live, &self.state.usage).await;
         }
         self.announce();
+    }
+
+    /// Mends what somebody else has changed of the machine's network.
+    async fn keep_network(&mut self) {
+        let Network::Routed(routed) = &self.node.network else { return };
+        let thorough = self.network_kept.elapsed() >= NETWORK_EVERY;
+        if thorough {
+            self.network_kept = Instant::now();
+        }
+        let Ok(Some(machine)) = record::machine(&self.node.layout, self.id) else { return };
+        match routed.keep(self.id, &machine.spec.nic, thorough).await {
+            Ok(false) => {}
+            Ok(true) => {
+                tracing::warn!(server.id = self.id.0, "somebody changed the machine's network; it is mended");
+            }
+            Err(error) => {
+                tracing::error!(server.id = self.id.0, %error, "the machine's network could not be looked after");
+            }
+        }
     }
 
     /// Takes note of the process's end. `asked` is the reason when it was we who ended it, else it is found out.
@@ -405,10 +433,7 @@ impl Machine {
         let Some(mut running) = self.running.take() else { return };
         running.last_words(self.id).await;
         // Before it is reaped, while its processor time can still be read.
-        let usage = match &self.state.live {
-            Some(live) => Some(self.node.usage(self.id, live, &self.state.usage).await),
-            None => None,
-        };
+        let usage = self.last_usage().await;
         let exit = running.process.reap();
         let reason = asked.map_or_else(|| why(running.shutdown.as_ref(), exit), str::to_owned);
         tracing::info!(server.id = self.id.0, reason, ?exit, "the machine has stopped");
@@ -416,6 +441,12 @@ impl Machine {
         self.announce();
         // Nobody listening is no fault.
         let _ = self.node.hints.send(Hint::Machine(self.id));
+    }
+
+    /// The counters of the process that runs or ran last: its tap goes on to know them.
+    async fn last_usage(&self) -> Option<Usage> {
+        let live = self.state.live.as_ref()?;
+        Some(self.node.usage(self.id, live, &self.state.usage).await)
     }
 
     /// Writes down that there is no process, and clears away what belonged to it.
@@ -474,11 +505,17 @@ impl Machine {
         Present { power: Power::Stopped, reason: reason.to_owned(), epoch }
     }
 
-    /// What the tap has counted so far; nothing where nobody counts.
-    pub async fn counted(&self) -> Counters {
+    /// What the tap has counted so far; nothing where there is none, or nobody counts.
+    ///
+    /// # Errors
+    /// `Retry` when the kernel does not tell: an epoch that began without it would count what others have counted.
+    pub async fn counted(&self) -> Result<Counters, DriverError> {
         match &self.node.network {
-            Network::Routed(routed) => routed.counters(self.id).await.unwrap_or_default(),
-            Network::User => Counters::default(),
+            Network::Routed(routed) => match routed.counters(self.id).await {
+                Err(DriverError::Gone(_)) => Ok(Counters::default()),
+                told => told,
+            },
+            Network::User => Ok(Counters::default()),
         }
     }
 }

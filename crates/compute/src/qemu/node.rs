@@ -190,9 +190,12 @@ impl Node {
         self.ports.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
     }
 
-    /// Counters of a running machine. What cannot be read is what it was at the last look.
+    /// Counters of a running machine. What cannot be read is what it was at the last look into the same epoch, and no
+    /// counter goes back, whatever becomes of the tap.
     pub async fn usage(&self, id: ServerId, live: &Live, last: &Usage) -> Usage {
-        let mut usage = Usage { epoch: live.epoch(), ..last.clone() };
+        let epoch = live.epoch();
+        let last = if last.epoch == epoch { last.clone() } else { Usage { epoch, ..Usage::default() } };
+        let mut usage = last.clone();
         if let Some(stat) = process::stat(live.pid).filter(|stat| stat.start_ticks == live.start_ticks) {
             usage.cpu_us = stat.cpu_us;
             usage.memory_bytes = stat.memory_bytes;
@@ -200,9 +203,10 @@ impl Node {
         if let Network::Routed(routed) = &self.network
             && let Ok(counters) = routed.counters(id).await
         {
-            usage.received_bytes = counters.received_bytes.saturating_sub(live.received_before);
-            usage.sent_bytes = counters.sent_bytes.saturating_sub(live.sent_before);
-            usage.forged_frames = counters.forged_frames.saturating_sub(live.forged_before);
+            let since = |now: u64, before: u64, last: u64| now.saturating_sub(before).max(last);
+            usage.received_bytes = since(counters.received_bytes, live.received_before, last.received_bytes);
+            usage.sent_bytes = since(counters.sent_bytes, live.sent_before, last.sent_bytes);
+            usage.forged_frames = since(counters.forged_frames, live.forged_before, last.forged_frames);
         }
         usage.disk_bytes = disk::taken(&self.layout.machine(id).join("disk.qcow2"));
         usage

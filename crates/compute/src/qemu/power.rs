@@ -67,7 +67,7 @@ impl Machine {
             }
         }
         let begun = Instant::now();
-        let before = self.counted().await;
+        let before = self.counted().await?;
         let output_from = self.open_output()?.metadata().map_err(DriverError::retry)?.len();
         let process = match self.launch(&record).await {
             Ok(process) => process,

@@ -100,3 +100,9 @@ impl Guest {
         None
     }
 }
+
+/// The host's own MAC on a tap.
+pub fn mac_of(tap: &str) -> Vec<u8> {
+    let text = sh(&format!("ip -o link show {tap} | sed 's/.*ether //; s/ .*//'"));
+    text.trim().split(':').map(|it| u8::from_str_radix(it, 16).unwrap()).collect()
+}

@@ -10,6 +10,7 @@
 )]
 
 mod addresses;
+mod drift;
 mod firewall;
 mod frames;
 mod ground;

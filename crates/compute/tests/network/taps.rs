@@ -1,7 +1,7 @@
 //! One tap: made, mended, removed; what its guest may say, what is counted of it, and where it may not go.
 
 use crate::frames::{GATEWAY, MAC, NEIGHBOUR, OTHER_MAC, OWN, arp, forged, honest, ipv4, udp};
-use crate::ground::{Guest, PATIENCE, in_namespace, nic, routed, sh, visible};
+use crate::ground::{Guest, PATIENCE, in_namespace, mac_of, nic, routed, sh, visible};
 use bulut_compute::qemu::network::{Counters, routed_possible};
 use bulut_compute::{DriverError, Ipv4, Nic, Rates};
 use bulut_model::ServerId;
@@ -179,11 +179,6 @@ fn without_the_rules_the_same_forgery_gets_through() {
             victim.receive(PATIENCE, hello).expect("without the rules it passes: else this proves nothing");
         assert_eq!(seen[26..30], stranger.octets());
     });
-}
-
-fn mac_of(tap: &str) -> Vec<u8> {
-    let text = sh(&format!("ip -o link show {tap} | sed 's/.*ether //; s/ .*//'"));
-    text.trim().split(':').map(|it| u8::from_str_radix(it, 16).unwrap()).collect()
 }
 
 #[test]

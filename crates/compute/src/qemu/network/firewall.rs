@@ -22,6 +22,19 @@ const SIDES: [Side; 2] = [
     Side { direction: Direction::In, suffix: "-in", map: "receivers" },
 ];
 
+/// The maps' names, and in the same order the names of a tap's chains, there or not.
+pub(super) const MAPS: [&str; 2] = [SIDES[0].map, SIDES[1].map];
+
+/// See [`MAPS`].
+pub(super) fn chains(tap: &str) -> [String; 2] {
+    SIDES.map(|side| format!("{tap}{}", side.suffix))
+}
+
+/// Whether there are rules of each side, in the same order.
+pub(super) fn sides(rules: &[FirewallRule]) -> [bool; 2] {
+    SIDES.map(|side| rules.iter().any(|rule| rule.direction == side.direction))
+}
+
 /// Commands that make the host's table with both maps, unless they are there.
 pub(super) fn maps() -> Vec<Value> {
     let table = json!({ "add": { "table": { "family": "inet", "name": TABLE } } });

@@ -153,12 +153,15 @@ impl Links {
         Ok(found)
     }
 
-    /// Brings addresses, routes and neighbours of a tap to what `nic` says. `fresh`: nothing stale can be there.
-    pub async fn settle(&self, tap: &Tap, nic: &Nic, fresh: bool) -> Result<(), DriverError> {
+    /// Brings addresses, routes and neighbours of a tap to what `nic` says; whether anything was otherwise. `fresh`:
+    /// nothing stale can be there.
+    pub async fn settle(&self, tap: &Tap, nic: &Nic, fresh: bool) -> Result<bool, DriverError> {
         let wanted = Wanted::of(nic)?;
+        let mut changes = 0;
         if !tap.up || tap.mtu != u32::from(nic.mtu) {
             let change = LinkUnspec::new_with_index(tap.index).mtu(nic.mtu.into()).up().build();
             self.0.link().set(change).execute().await.map_err(failure("bring a tap up"))?;
+            changes += 1;
         }
         let addresses = if fresh { vec![] } else { self.addresses(tap).await? };
         // Addresses first: the kernel takes the routes that need them away by itself.
@@ -167,26 +170,43 @@ impl Links {
         {
             let del = self.0.address().del(stale.clone()).execute().await;
             vanished(del, "take a stale address off a tap")?;
+            changes += 1;
         }
         let routes = if fresh { vec![] } else { self.routes(tap).await? };
         let neighbours = if fresh { vec![] } else { self.neighbours(tap).await? };
-        self.drop_stale(&wanted, &routes, &neighbours).await?;
+        changes += self.drop_stale(&wanted, &routes, &neighbours).await?;
         let has = |address: &(IpAddr, u8)| addresses.iter().any(|it| address_of(it) == Some(*address));
         for (address, prefix) in wanted.addresses.iter().filter(|it| !has(it)) {
             let mut add = self.0.address().add(tap.index, *address, *prefix).replace();
             // The tap's other end is one guest: nobody can have the gateway's address before it.
             add.message_mut().header.flags |= AddressHeaderFlags::Nodad;
             add.execute().await.map_err(failure("give a tap the gateway's address"))?;
+            changes += 1;
         }
+        changes += self.add_missing(tap, &wanted, &routes, &neighbours).await?;
+        Ok(changes > 0)
+    }
+
+    /// Adds the routes and neighbours that are missing, and counts them.
+    async fn add_missing(
+        &self,
+        tap: &Tap,
+        wanted: &Wanted,
+        routes: &[RouteMessage],
+        neighbours: &[NeighbourMessage],
+    ) -> Result<u32, DriverError> {
+        let mut changes = 0;
         for guest in &wanted.guest {
             if !routes.iter().any(|it| leads_to(it, *guest)) {
                 let add = self.0.route().add(host_route(tap.index, *guest)?).replace();
                 add.execute().await.map_err(failure("route to a guest"))?;
+                changes += 1;
             }
             if !neighbours.iter().any(|it| neighbour_of(it) == Some((*guest, &wanted.mac))) {
                 let add =
                     self.0.neighbours().add(tap.index, *guest).link_layer_address(&wanted.mac).replace();
                 add.execute().await.map_err(failure("name a guest's MAC"))?;
+                changes += 1;
             }
         }
         if let Some(network) = wanted.network
@@ -194,16 +214,19 @@ impl Links {
         {
             let add = self.0.route().add(network_route(tap.index, network)?).replace();
             add.execute().await.map_err(failure("route a guest's network"))?;
+            changes += 1;
         }
-        Ok(())
+        Ok(changes)
     }
 
+    /// Takes routes and neighbours away that belong to nobody, and counts them.
     async fn drop_stale(
         &self,
         wanted: &Wanted,
         routes: &[RouteMessage],
         neighbours: &[NeighbourMessage],
-    ) -> Result<(), DriverError> {
+    ) -> Result<u32, DriverError> {
+        let mut changes = 0;
         let guests = |route: &RouteMessage| {
             wanted.guest.iter().any(|it| leads_to(route, *it))
                 || wanted.network.is_some_and(|network| leads_into(route, network))
@@ -211,14 +234,16 @@ impl Links {
         let ours = |route: &RouteMessage| route.header.protocol != RouteProtocol::Kernel;
         for stale in routes.iter().filter(|it| ours(it) && !guests(it)) {
             vanished(self.0.route().del(stale.clone()).execute().await, "take away a stale route")?;
+            changes += 1;
         }
         let known =
             |it: &NeighbourMessage| neighbour_of(it).is_some_and(|(ip, _)| wanted.guest.contains(&ip));
         let permanent = |it: &NeighbourMessage| it.header.state == NeighbourState::Permanent;
         for stale in neighbours.iter().filter(|it| permanent(it) && !known(it)) {
             vanished(self.0.neighbours().del(stale.clone()).execute().await, "take away a stale neighbour")?;
+            changes += 1;
         }
-        Ok(())
+        Ok(changes)
     }
 
     async fn addresses(&self, tap: &Tap) -> Result<Vec<AddressMessage>, DriverError> {

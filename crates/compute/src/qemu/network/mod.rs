@@ -1,14 +1,16 @@
 //! How machines are joined to the network: routed taps where there is root, user mode where there is none.
 //!
-//! Promises: one tap, one chain of rules and one set of routes per machine, named after its id; `ensure` makes what
-//! is missing, mends what drifted and leaves the rest alone; `remove` leaves nothing. A guest is never joined
+//! Promises: one tap, one set of rules and one set of routes per machine, named after its id; `ensure` makes what
+//! is missing, mends what drifted and leaves the rest alone; `keep` sees what drifted; `remove` leaves nothing. A guest is never joined
 //! without the rules that keep it from speaking as another. Must not know: QEMU.
 //!
 //! Everything acts in the network namespace of the thread that calls it.
 
+mod drift;
 mod firewall;
 mod forgeries;
 mod links;
+mod nfnetlink;
 mod nft;
 mod rules;
 mod shape;
@@ -20,6 +22,7 @@ pub use tap::TapHandle;
 
 use crate::{DriverError, Nic};
 use bulut_model::ServerId;
+use drift::Known;
 use links::Links;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -48,8 +51,24 @@ pub struct Counters {
 #[derive(Debug)]
 pub struct Routed {
     links: Links,
-    /// The networks that are masqueraded; held while the host's own rules are changed.
-    host: Mutex<Vec<(IpAddr, u8)>>,
+    /// Held while rules are changed or compared.
+    rules: Mutex<Rules>,
+}
+
+#[derive(Debug, Default)]
+struct Rules {
+    /// The networks that are masqueraded.
+    masqueraded: Vec<(IpAddr, u8)>,
+    known: Known,
+}
+
+impl Rules {
+    /// Makes the host's own rules.
+    async fn make_host(&mut self) -> Result<(), DriverError> {
+        let before = drift::generation()?;
+        nft::apply(&rules::host(&self.masqueraded)).await?;
+        self.known.remember_host(before)
+    }
 }
 
 impl Routed {
@@ -60,8 +79,9 @@ impl Routed {
     pub async fn new(config: RoutedConfig) -> Result<Self, DriverError> {
         check_networks(&config.nat_sources)?;
         sysctls::forward()?;
-        nft::apply(&rules::host(&config.nat_sources)).await?;
-        Ok(Self { links: Links::open()?, host: Mutex::new(config.nat_sources) })
+        let mut rules = Rules { masqueraded: config.nat_sources, known: Known::default() };
+        rules.make_host().await?;
+        Ok(Self { links: Links::open()?, rules: Mutex::new(rules) })
     }
 
     /// Replaces the host's own rules: another list of networks that are masqueraded.
@@ -69,14 +89,17 @@ impl Routed {
     /// # Errors
     /// `Fatal` for what is no network, `Retry` when the kernel refuses for now.
     pub async fn masquerade(&self, networks: &[(IpAddr, u8)]) -> Result<(), DriverError> {
-        let mut host = self.host.lock().await;
-        if *host == networks {
+        let mut rules = self.rules.lock().await;
+        if rules.masqueraded == networks {
             return Ok(());
         }
         check_networks(networks)?;
-        nft::apply(&rules::host(networks)).await?;
-        networks.clone_into(&mut host);
-        Ok(())
+        let before = std::mem::replace(&mut rules.masqueraded, networks.to_vec());
+        let made = rules.make_host().await;
+        if made.is_err() {
+            rules.masqueraded = before;
+        }
+        made
     }
 
     /// Makes or mends the tap of a server with its addresses, routes, neighbours and rules.
@@ -94,32 +117,74 @@ impl Routed {
                 .map_err(|error| DriverError::Fatal(format!("cannot make tap {name}: {error}")))?;
         }
         let fresh = before.is_none();
-        let device = shape::device(id);
-        if nic.rates.up_bps > 0 {
+        // The rules come first: no frame passes a tap that has none.
+        self.guard(id, nic, fresh).await?;
+        self.wire(id, nic, fresh).await.map(drop)
+    }
+
+    /// Mends what somebody else has changed of a server's network, and the host's own rules. As long as nobody touches
+    /// the host's rules this is one question to the kernel; `thorough` looks at links, addresses, routes and switches too.
+    /// Whether anything had to be mended.
+    ///
+    /// # Errors
+    /// As [`Routed::ensure`].
+    pub async fn keep(&self, id: ServerId, nic: &Nic, thorough: bool) -> Result<bool, DriverError> {
+        let mut rules = self.rules.lock().await;
+        rules.known.look()?;
+        if rules.known.host_is_adrift() {
+            tracing::warn!("somebody changed the rules that hold for all guests; they are made anew");
+            rules.make_host().await?;
+        }
+        let adrift = rules.known.is_adrift(id);
+        drop(rules);
+        let slowed = nic.rates.up_bps > 0;
+        let lost = thorough
+            && (self.links.find(&tap::name(id)?).await?.is_none()
+                || slowed && self.links.find(&shape::device(id)).await?.is_none());
+        if adrift || lost {
+            self.ensure(id, nic).await?;
+            return Ok(true);
+        }
+        if thorough { self.wire(id, nic, false).await } else { Ok(false) }
+    }
+
+    /// Makes the rules of a tap, and the device that they send frames through.
+    async fn guard(&self, id: ServerId, nic: &Nic, fresh: bool) -> Result<(), DriverError> {
+        let (name, device) = (tap::name(id)?, shape::device(id));
+        let slowed = nic.rates.up_bps > 0;
+        if slowed {
             self.links.ensure_device(&device, nic.rates.up_bps).await?;
         }
-        // The rules come first: no frame passes a tap that has none.
+        let addresses = nic.ipv4.iter().flat_map(|own| std::iter::once(&own.address).chain(&nic.more_ipv4));
         let who = rules::Identity {
             tap: &name,
             mac: &nic.mac,
-            ipv4: nic
-                .ipv4
-                .iter()
-                .flat_map(|own| std::iter::once(own.address).chain(nic.more_ipv4.clone()))
-                .collect(),
+            ipv4: addresses.copied().collect(),
             ipv6: nic.ipv6,
-            slowed_by: (nic.rates.up_bps > 0).then_some(&device),
+            slowed_by: slowed.then_some(&device),
         };
+        let mut rules = self.rules.lock().await;
+        let before = drift::generation()?;
         nft::apply(&rules::guard(&who, &nic.firewall, fresh)).await?;
-        if nic.rates.up_bps == 0 {
-            self.links.remove_device(&device).await?;
-        }
-        sysctls::tap(&name, nic.ipv6.is_some())?;
+        rules.known.remember(id, firewall::sides(&nic.firewall), before)?;
+        drop(rules);
+        if slowed { Ok(()) } else { self.links.remove_device(&device).await }
+    }
+
+    /// Brings all about a tap but its rules to what `nic` says. Whether anything was otherwise, but for rates, which are
+    /// just set.
+    async fn wire(&self, id: ServerId, nic: &Nic, fresh: bool) -> Result<bool, DriverError> {
+        let name = tap::name(id)?;
+        let switched = sysctls::tap(&name, nic.ipv6.is_some())?;
         let tap = self.links.find(&name).await?;
         let tap =
             tap.ok_or_else(|| DriverError::Retry(format!("tap {name} vanished while it was set up")))?;
+        if nic.rates.up_bps > 0 {
+            self.links.ensure_device(&shape::device(id), nic.rates.up_bps).await?;
+        }
         self.links.limit(tap.index, nic.rates.down_bps, fresh).await?;
-        self.links.settle(&tap, nic, fresh).await
+        let settled = self.links.settle(&tap, nic, fresh).await?;
+        Ok(switched || settled)
     }
 
     /// Opens a server's tap for its hypervisor; one process at a time may have it open.
@@ -138,7 +203,11 @@ impl Routed {
         // The tap goes first: it must not live without its rules.
         let name = tap::name(id)?;
         self.links.remove(&name).await?;
+        let mut rules = self.rules.lock().await;
+        let before = drift::generation()?;
         nft::apply(&rules::unguard(&name)).await?;
+        rules.known.forget(id, before)?;
+        drop(rules);
         self.links.remove_device(&shape::device(id)).await
     }
 

@@ -14,15 +14,16 @@ pub(super) fn get(key: &str) -> Option<String> {
     std::fs::read_to_string(path(key)).ok().map(|text| text.trim().to_owned())
 }
 
-/// Sets `key` unless it is so.
+/// Sets `key` unless it is so; whether it was otherwise.
 ///
 /// # Errors
 /// `Fatal` when the kernel has no such switch or refuses the value.
-pub(super) fn set(key: &str, value: &str) -> Result<(), DriverError> {
+pub(super) fn set(key: &str, value: &str) -> Result<bool, DriverError> {
     if get(key).as_deref() == Some(value) {
-        return Ok(());
+        return Ok(false);
     }
     std::fs::write(path(key), value)
+        .map(|()| true)
         .map_err(|error| DriverError::Fatal(format!("cannot set net/{key} to {value}: {error}")))
 }
 
@@ -33,7 +34,7 @@ pub(super) fn forward() -> Result<(), DriverError> {
         return Ok(()); // no IPv6 here, or done
     }
     keep_learning_routes()?;
-    set("ipv6/conf/all/forwarding", "1")
+    set("ipv6/conf/all/forwarding", "1").map(drop)
 }
 
 /// A forwarding host ignores router advertisements unless told otherwise: without this, a host whose own default
@@ -50,25 +51,26 @@ fn keep_learning_routes() -> Result<(), DriverError> {
     Ok(())
 }
 
-/// The switches of one tap. `ipv6`: whether the machine has an IPv6 address.
-pub(super) fn tap(tap: &str, ipv6: bool) -> Result<(), DriverError> {
+/// The switches of one tap; whether one was otherwise. `ipv6`: whether the machine has an IPv6 address.
+pub(super) fn tap(tap: &str, ipv6: bool) -> Result<bool, DriverError> {
+    let mut changed = false;
     for (switch, value) in
         [("proxy_arp", "1"), ("rp_filter", "1"), ("forwarding", "1"), ("accept_redirects", "0")]
     {
-        set(&format!("ipv4/conf/{tap}/{switch}"), value)?;
+        changed |= set(&format!("ipv4/conf/{tap}/{switch}"), value)?;
     }
     // The host answers for the neighbours at once: a delay is for sharing a wire with them.
-    set(&format!("ipv4/neigh/{tap}/proxy_delay"), "0")?;
+    changed |= set(&format!("ipv4/neigh/{tap}/proxy_delay"), "0")?;
     if get(&format!("ipv6/conf/{tap}/forwarding")).is_none() {
         return if ipv6 {
             Err(DriverError::Fatal(
                 "the machine has an IPv6 address, but the host's kernel has no IPv6".to_owned(),
             ))
         } else {
-            Ok(())
+            Ok(changed)
         };
     }
-    set(&format!("ipv6/conf/{tap}/disable_ipv6"), if ipv6 { "0" } else { "1" })?;
+    changed |= set(&format!("ipv6/conf/{tap}/disable_ipv6"), if ipv6 { "0" } else { "1" })?;
     for (switch, value) in [
         ("accept_ra", "0"),
         ("accept_redirects", "0"),
@@ -77,7 +79,7 @@ pub(super) fn tap(tap: &str, ipv6: bool) -> Result<(), DriverError> {
         // The gateway's is the only link-local address of the host here.
         ("addr_gen_mode", "1"),
     ] {
-        set(&format!("ipv6/conf/{tap}/{switch}"), value)?;
+        changed |= set(&format!("ipv6/conf/{tap}/{switch}"), value)?;
     }
-    Ok(())
+    Ok(changed)
 }

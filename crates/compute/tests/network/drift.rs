@@ -1,0 +1,152 @@
+//! What somebody else does to our rules and links is seen, told apart from what others do to theirs, and mended.
+
+use crate::frames::{GATEWAY, NEIGHBOUR, OWN, ipv4, udp};
+use crate::ground::{Guest, in_namespace, mac_of, nic, routed, sh, visible};
+use bulut_compute::qemu::network::Routed;
+use bulut_compute::{Nic, Rates};
+use bulut_model::ServerId;
+use bulut_model::firewall::{Action, Direction, FirewallRule, Protocol};
+use std::net::Ipv4Addr;
+
+const ID: ServerId = ServerId(20);
+
+fn guarded() -> Nic {
+    let rule = |direction| FirewallRule {
+        direction,
+        action: Action::Deny,
+        protocol: Protocol::Tcp,
+        ports: Some("25".parse().unwrap()),
+        network: None,
+    };
+    Nic {
+        firewall: vec![rule(Direction::In), rule(Direction::Out)],
+        rates: Rates { up_bps: 1_000_000_000, down_bps: 0 },
+        ..nic()
+    }
+}
+
+async fn is_mended(routed: &Routed, nic: &Nic, thorough: bool) -> bool {
+    routed.keep(ID, nic, thorough).await.unwrap()
+}
+
+#[test]
+fn harm_to_our_rules_is_seen_and_mended_and_what_others_do_is_not_ours() {
+    in_namespace(|| async {
+        let routed = routed().await;
+        let nic = guarded();
+        routed.ensure(ID, &nic).await.unwrap();
+        routed
+            .ensure(
+                ServerId(21),
+                &Nic { mac: "52:54:00:00:00:15".into(), ipv4: None, ipv6: None, ..nic.clone() },
+            )
+            .await
+            .unwrap();
+        assert!(!is_mended(&routed, &nic, true).await, "nothing was changed");
+        let right = visible();
+        for (harm, host_only) in [
+            ("nft flush chain netdev bulut bv20", false),
+            ("nft delete chain netdev bulut bv20", false),
+            ("nft delete table netdev bulut", false),
+            ("nft flush chain inet bulut bv20-in", false),
+            ("nft insert rule inet bulut bv20-out accept", false),
+            ("nft delete element inet bulut senders '{ \"bv20\" }'", false),
+            ("nft flush map inet bulut receivers", false),
+            ("nft flush ruleset", false),
+            ("nft flush chain inet bulut input", true),
+            ("nft insert rule inet bulut postrouting accept", true),
+        ] {
+            sh(harm);
+            assert_eq!(is_mended(&routed, &nic, false).await, !host_only, "{harm}");
+            let other = Nic { mac: "52:54:00:00:00:15".into(), ipv4: None, ipv6: None, ..nic.clone() };
+            routed.keep(ServerId(21), &other, false).await.unwrap();
+            assert_eq!(tidy(&visible()), tidy(&right), "after {harm}");
+            assert!(!is_mended(&routed, &nic, true).await, "{harm}: mended twice");
+        }
+        for theirs in [
+            "nft add table inet theirs; nft add chain inet theirs input; nft add rule inet theirs input accept",
+            "nft delete table inet theirs",
+        ] {
+            sh(theirs);
+            assert!(!is_mended(&routed, &nic, false).await, "{theirs}");
+        }
+    });
+}
+
+/// Without the numbers that the kernel gives, and what stands in an order that it chooses.
+fn tidy(visible: &str) -> Vec<String> {
+    let mut lines: Vec<String> = visible.lines().map(|it| it.trim().to_owned()).collect();
+    lines.sort();
+    lines
+}
+
+#[test]
+fn harm_to_links_is_seen_by_a_thorough_look() {
+    in_namespace(|| async {
+        let routed = routed().await;
+        let nic = guarded();
+        routed.ensure(ID, &nic).await.unwrap();
+        for harm in [
+            "ip route flush dev bv20",
+            "ip addr flush dev bv20",
+            "ip link set bv20 down",
+            "ip neigh replace 10.77.0.20 lladdr 52:54:00:00:00:09 nud permanent dev bv20",
+            "echo 0 > /proc/sys/net/ipv4/conf/bv20/rp_filter",
+            "ip link del bu20",
+        ] {
+            sh(harm);
+            assert!(!is_mended(&routed, &nic, false).await, "{harm}: seen without looking");
+            assert!(is_mended(&routed, &nic, true).await, "{harm}");
+            assert!(!is_mended(&routed, &nic, true).await, "{harm}: mended twice");
+        }
+    });
+}
+
+/// The device that slows a guest was made anew, and frames find it.
+#[test]
+fn a_guest_speaks_again_when_the_device_that_slows_it_was_lost() {
+    in_namespace(|| async {
+        let routed = routed().await;
+        let nic = guarded();
+        routed.ensure(ID, &nic).await.unwrap();
+        let mut guest = Guest::of(routed.open_tap(ID).unwrap());
+        let received =
+            || sh("grep -E '^Ip: [0-9]' /proc/net/snmp | cut -d' ' -f4").trim().parse::<u64>().unwrap();
+        let mut arrives = |from: Ipv4Addr| {
+            let before = received();
+            let mut frame = ipv4(from, GATEWAY, 17, &udp(9, 9, b"word"));
+            frame[..6].copy_from_slice(&mac_of("bv20"));
+            guest.send(&frame);
+            let until = std::time::Instant::now() + std::time::Duration::from_secs(2);
+            while received() == before && std::time::Instant::now() < until {
+                std::thread::sleep(std::time::Duration::from_millis(5));
+            }
+            received() > before
+        };
+        assert!(arrives(OWN));
+        sh("ip link del bu20");
+        assert!(!arrives(OWN), "what was to be slowed passes without its device");
+        routed.keep(ID, &nic, true).await.unwrap();
+        assert!(arrives(OWN));
+        assert!(!arrives(NEIGHBOUR), "a forged frame passes");
+    });
+}
+
+#[test]
+fn a_private_network_that_is_added_later_is_translated() {
+    in_namespace(|| async {
+        let routed = routed().await;
+        routed.ensure(ID, &guarded()).await.unwrap();
+        let before = visible();
+        let later = (Ipv4Addr::new(10, 99, 0, 0).into(), 24);
+        let first = (Ipv4Addr::new(10, 77, 0, 0).into(), 26);
+        routed.masquerade(&[first, later]).await.unwrap();
+        let rules = sh("nft list chain inet bulut postrouting");
+        assert!(rules.contains("10.99.0.0/24") && !rules.contains("fd77::"), "{rules}");
+        assert!(!is_mended(&routed, &guarded(), true).await, "a server's rules were lost");
+        let wrong = (Ipv4Addr::new(10, 99, 0, 0).into(), 33);
+        assert!(routed.masquerade(&[wrong]).await.is_err());
+        routed.masquerade(&[first, (crate::frames::OWN6.into(), 64)]).await.unwrap();
+        assert_eq!(tidy(&visible()), tidy(&before));
+    });
+}
