@@ -45,6 +45,16 @@ impl Micros {
         format!("{sign}{}.{:04}", micros / 1_000_000, micros % 1_000_000 / 100)
     }
 
+    /// The shortest exact decimal with at least two digits behind the point, the form of sums on paper: `10.00`, `0.0074`.
+    pub fn two_decimals(self) -> String {
+        let text = self.decimal();
+        match text.split_once('.') {
+            None => text + ".00",
+            Some((_, fraction)) if fraction.len() < 2 => text + "0",
+            Some(_) => text,
+        }
+    }
+
     /// The shortest exact decimal: `6.25`, `0`, `-1.5`.
     pub fn decimal(self) -> String {
         let sign = if self.0 < 0 { "-" } else { "" };
@@ -102,6 +112,9 @@ mod tests {
         assert_eq!(Micros::parse("10").map(Micros::four_decimals), Ok("10.0000".into()));
         assert_eq!(Micros(6_250_000).decimal(), "6.25");
         assert_eq!(Micros(0).decimal(), "0");
+        for (micros, text) in [(10_000_000, "10.00"), (-1_500_000, "-1.50"), (7_400, "0.0074"), (0, "0.00")] {
+            assert_eq!(Micros(micros).two_decimals(), text);
+        }
     }
 
     #[test]

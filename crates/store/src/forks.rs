@@ -64,6 +64,38 @@ pub(crate) fn portable(backend: Backend, sql: &str) -> Cow<'_, str> {
     Cow::Owned(sql.replace("{lock}", lock).replace("{skip_locked}", skip))
 }
 
+/// The statements behind `{immutable TABLE COLUMN…}` in a migration: from then on the database refuses to remove a row of
+/// the table, and to change these columns of it, or any where none is named. None for any other statement.
+pub(crate) fn immutable(backend: Backend, statement: &str) -> Option<Vec<String>> {
+    let words = statement.strip_prefix("{immutable ")?.strip_suffix('}')?;
+    let mut words = words.split_whitespace();
+    let table = words.next()?;
+    let columns: Vec<&str> = words.collect();
+    let of = if columns.is_empty() { String::new() } else { format!(" OF {}", columns.join(", ")) };
+    let why = format!("a row of {table} does not change");
+    Some(match backend {
+        Backend::Sqlite => {
+            let trigger = |name: &str, event: &str| {
+                format!(
+                    "CREATE TRIGGER {table}_{name} BEFORE {event} ON {table} \
+                     BEGIN SELECT RAISE(ABORT, '{why}'); END"
+                )
+            };
+            vec![trigger("stays", &format!("UPDATE{of}")), trigger("is_kept", "DELETE")]
+        }
+        Backend::Postgres => vec![
+            format!(
+                "CREATE FUNCTION {table}_stays() RETURNS trigger LANGUAGE plpgsql AS \
+                 $$ BEGIN RAISE EXCEPTION '{why}'; END $$"
+            ),
+            format!(
+                "CREATE TRIGGER {table}_stays BEFORE DELETE OR UPDATE{of} ON {table} \
+                 FOR EACH ROW EXECUTE FUNCTION {table}_stays()"
+            ),
+        ],
+    })
+}
+
 /// Whether the database is away, overloaded or gave this transaction up for another one, so that the same call
 /// may succeed in a moment.
 pub(crate) fn is_away(error: &sqlx::Error) -> bool {

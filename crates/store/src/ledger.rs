@@ -112,6 +112,71 @@ pub async fn list(
     Ok(rows.iter().map(transaction).collect::<Result<_, _>>()?)
 }
 
+/// What the hours that ended after `from` and not after `to` were charged to a customer.
+pub async fn charged(s: &impl Session, account: AccountId, from: Timestamp, to: Timestamp) -> Result<Micros> {
+    let row = s
+        .one(
+            "SELECT CAST(COALESCE(-SUM(amount_micros), 0) AS BIGINT) AS charged FROM ledger_entry \
+             JOIN ledger_posting ON ledger_posting.id = ledger_entry.posting_id \
+             WHERE account_id = $1 AND book = 'customer' AND kind = 'charge' AND created_at > $2 AND created_at <= $3",
+            vec![account.0.into(), from.0.into(), to.0.into()],
+        )
+        .await?;
+    Ok(Micros(row.map(|row| row.int("charged")).transpose()?.unwrap_or(0)))
+}
+
+/// An entry of any book, with the posting that it belongs to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Booked {
+    /// Its id, rising in the order of the entries.
+    pub id: TransactionId,
+    /// The posting that it belongs to; its entries add up to zero.
+    pub posting: i64,
+    /// `customer`, `revenue`, `tax`, `payments`, `credits`.
+    pub book: String,
+    /// The customer, in the `customer` book.
+    pub account: Option<AccountId>,
+    /// What it added to the book.
+    pub amount: Micros,
+    /// What kind of posting it is.
+    pub kind: String,
+    /// For a person.
+    pub description: String,
+    /// What it is about, for programs.
+    pub reference: String,
+    /// The posting's idempotency key.
+    pub key: String,
+    /// When it was made.
+    pub created_at: Timestamp,
+}
+
+/// The entries of all books, oldest first: those behind `after`, at most `limit`.
+pub async fn list_all(s: &impl Session, after: TransactionId, limit: i64) -> Result<Vec<Booked>> {
+    let rows = s
+        .all(
+            "SELECT ledger_entry.id AS id, posting_id, book, account_id, amount_micros, kind, description, reference, \
+             idempotency_key, created_at FROM ledger_entry JOIN ledger_posting \
+             ON ledger_posting.id = ledger_entry.posting_id WHERE ledger_entry.id > $1 ORDER BY ledger_entry.id LIMIT $2",
+            vec![after.0.into(), limit.into()],
+        )
+        .await?;
+    let booked = |row: &Row| -> Result<Booked, Failure> {
+        Ok(Booked {
+            id: TransactionId(row.int("id")?),
+            posting: row.int("posting_id")?,
+            book: row.text("book")?,
+            account: row.opt_int("account_id")?.map(AccountId),
+            amount: Micros(row.int("amount_micros")?),
+            kind: row.text("kind")?,
+            description: row.text("description")?,
+            reference: row.text("reference")?,
+            key: row.text("idempotency_key")?,
+            created_at: Timestamp(row.int("created_at")?),
+        })
+    };
+    Ok(rows.iter().map(booked).collect::<Result<_, _>>()?)
+}
+
 /// Postings whose entries do not add up to zero; a sound ledger has none.
 pub async fn unbalanced(s: &impl Session) -> Result<Vec<i64>> {
     let rows = s

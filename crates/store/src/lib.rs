@@ -9,6 +9,7 @@ pub mod accounts;
 pub mod address_pools;
 pub mod addresses;
 pub mod api_keys;
+pub mod billing_details;
 pub mod charging;
 pub mod consoles;
 pub mod forks;

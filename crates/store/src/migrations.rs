@@ -1,6 +1,6 @@
 //! Migrations: append-only, for both databases at once, under a lock.
 
-use crate::forks::Backend;
+use crate::forks::{Backend, immutable};
 use crate::session::{Failure, Session, Store};
 use bulut_model::{Error, Result, Timestamp};
 
@@ -13,6 +13,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (5, "names", include_str!("migrations/0005_names.sql")),
     (6, "networks", include_str!("migrations/0006_networks.sql")),
     (7, "metering", include_str!("migrations/0007_metering.sql")),
+    (8, "invoices", include_str!("migrations/0008_invoices.sql")),
     (9, "mail", include_str!("migrations/0009_mail.sql")),
     (11, "vnc", include_str!("migrations/0011_vnc.sql")),
 ];
@@ -99,5 +100,6 @@ fn statements(backend: Backend, sql: &str) -> Vec<String> {
         .join("\n")
         .replace("{id}", backend.id_column())
         .replace("{blob}", backend.blob_column());
-    code.split(';').map(str::trim).filter(|part| !part.is_empty()).map(str::to_owned).collect()
+    let parts = code.split(';').map(str::trim).filter(|part| !part.is_empty());
+    parts.flat_map(|part| immutable(backend, part).unwrap_or_else(|| vec![part.to_owned()])).collect()
 }

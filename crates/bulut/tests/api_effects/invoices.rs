@@ -1,7 +1,8 @@
 //! Invoices as they are told.
 
 use super::get;
-use bulut_model::invoice::{Content, Line, Quantity, Status};
+use bulut_model::invoice::{Content, Line, Party, Quantity, Status};
+use bulut_model::tax::TaxRate;
 use bulut_model::{AccountId, Micros, ServerId, Timestamp};
 use bulut_store::invoices;
 use bulut_testkit::TestCloud;
@@ -14,11 +15,14 @@ fn at(text: &str) -> Timestamp {
 fn january(account: AccountId, number: &str, server: i64) -> Content {
     let line = |description: &str, hours: i64, price: i64, amount: i64, server| Line {
         description: description.into(),
+        details: String::new(),
+        label: String::new(),
         quantity: Quantity(hours),
         unit: "hour".into(),
         unit_price: Micros(price),
         amount: Micros(amount),
         server,
+        intervals: vec![],
     };
     Content {
         account,
@@ -28,10 +32,14 @@ fn january(account: AccountId, number: &str, server: i64) -> Content {
         status: Status::Unpaid,
         currency: "EUR".into(),
         subtotal: Micros(10_003_700),
+        tax_rate: TaxRate::from_millionths(190_000).unwrap(),
         tax: Micros(1_900_703),
         total: Micros(11_904_403),
         issued_at: at("2026-02-01T00:00:01Z"),
         due_at: at("2026-02-15T00:00:00Z"),
+        issuer: Party::default(),
+        recipient: Party::default(),
+        note: String::new(),
         lines: vec![
             line("web1, eos2", 744_000_000, 15_000, 10_000_000, Some(ServerId(server))),
             line("Extra", 500_000, 7_400, 3_700, None),
@@ -47,13 +55,13 @@ async fn an_invoice_is_the_contracts_and_its_accounts_alone() {
     assert_eq!(get(&alice, "/v1/invoice/list").await, json!([]));
     let server = alice.running_server("web1").await;
     let store = cloud.app().store();
-    let first = invoices::insert(store, &january(alice.account.id, "2026-0001", server)).await.unwrap();
+    let first = invoices::insert(store, &january(alice.account.id, "2026-0001", server), "").await.unwrap();
     let paid = Content {
         status: Status::Paid { at: at("2026-02-02T00:00:00Z") },
         lines: vec![],
         ..january(alice.account.id, "2026-0002", server)
     };
-    let second = invoices::insert(store, &paid).await.unwrap();
+    let second = invoices::insert(store, &paid, "").await.unwrap();
     let listed = get(&alice, "/v1/invoice/list").await;
     assert_eq!(
         listed[1],
