@@ -160,15 +160,16 @@ run_groups() {
     group "routed networking of guests, used as root" $network nft:nftables ip:iproute2
     group "to log in to guests" needed ssh:openssh-client
     group "to talk to the API" needed curl:curl jq:jq
-    group "Node.js makes the pages of the console" wanted node:nodejs npm:npm
+    group "Node.js makes the pages of the console and the fonts of invoices" wanted node:nodejs npm:npm
     # shellcheck disable=SC2046  # one word a package
     packages "to build guest images" wanted $(image_packages)
 }
 
 test_groups() {
     group "tests ask for names as everybody does, and a BIND that is only unpacked takes updates" needed dig:bind9-dnsutils
-    group "Node.js makes the pages of the console and drives the browser that looks at them" needed node:nodejs npm:npm
+    group "Node.js makes the pages of the console and the fonts of invoices, and drives the browser that looks at them" needed node:nodejs npm:npm
     group "a browser looks at the pages" needed chromium:chromium
+    group "tests read invoices as they were printed" needed pdftotext:poppler-utils
     group "clients of Cloud at Cost are of many languages" needed wget:wget perl:perl vncsnapshot:vncsnapshot vncpasswd:tigervnc-tools
     python_with_venv > /dev/null ||
         note_missing "Python packages hold the API against its description; they stay in an environment of their own" needed python3-venv
@@ -184,7 +185,7 @@ case ${1:-run} in
     bench) run_groups; test_groups; group "load for the benchmarks of the API" wanted wrk:wrk ;;
     check)
         group "a C compiler, for SQLite and the cryptography library" needed cc:gcc /usr/include/stdlib.h:libc6-dev
-        group "Node.js makes the pages of the console" wanted node:nodejs npm:npm
+        group "Node.js makes the pages of the console and the fonts of invoices" wanted node:nodejs npm:npm
         ;;
     *) sed -n '2,7s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
 esac

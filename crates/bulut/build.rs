@@ -1,8 +1,8 @@
 //! Embeds what the one binary carries with it: the recipes of the guest images (`images/` of the repository), so that it
-//! can build them on any machine, and what it shows in a browser (`ui/`), which Node.js makes.
+//! can build them on any machine, and what it shows in a browser (`ui/`) and writes invoices with, which Node.js makes.
 //!
-//! Writes `recipes.rs`: a list of path, execute bit and contents; and `ui.rs`: the files of the pages. Without Node.js
-//! the pages are left out with a warning, unless BULUT_UI=required makes that an error.
+//! Writes `recipes.rs`: a list of path, execute bit and contents; and `ui.rs` and `fonts.rs`: the files of the pages and
+//! the fonts. Without Node.js both are left out with a warning, unless BULUT_UI=required makes that an error.
 //!
 //! Must not know: what the files are for.
 
@@ -71,16 +71,20 @@ fn pages(ui: &Path, out: &Path) -> Result {
     }
     cargo("rerun-if-env-changed=BULUT_UI")?;
     let made = out.join("ui");
-    let list = match make(ui, &made) {
-        Ok(()) => list(&made)?,
+    let (list, fonts) = match make(ui, &made) {
+        Ok(()) => (list(&made)?, fonts(&made)?),
         Err(why) if env::var_os("BULUT_UI").is_some_and(|wish| wish == "required") => return Err(why),
         Err(why) => {
-            cargo(&format!("warning=built without the pages for browsers (the console): {why}"))?;
+            cargo(&format!(
+                "warning=built without the pages for browsers (the console) and without PDF: {why}"
+            ))?;
             // A file that is not there is always newer: the next build tries again.
             cargo(&format!("rerun-if-changed={}", made.join("missing").display()))?;
-            String::from("pub(super) const ASSETS: &[Asset] = &[];\npub(super) const PAGES: &[Page] = &[];\n")
+            let list = "pub(super) const ASSETS: &[Asset] = &[];\npub(super) const PAGES: &[Page] = &[];\n";
+            (String::from(list), String::from("pub(super) const FONTS: &[(&str, &[u8])] = &[];\n"))
         }
     };
+    fs::write(out.join("fonts.rs"), fonts)?;
     Ok(fs::write(out.join("ui.rs"), list)?)
 }
 
@@ -128,6 +132,16 @@ fn list(made: &Path) -> Result<String> {
     text += "];\npub(super) const PAGES: &[Page] = &[\n";
     for (name, path) in files(&made.join("pages"))? {
         text += &format!("    Page {{ name: {name:?}, text: include_str!({path:?}) }},\n");
+    }
+    text += "];\n";
+    Ok(text)
+}
+
+/// The fonts that the front end's build has taken out of their package.
+fn fonts(made: &Path) -> Result<String> {
+    let mut text = String::from("pub(super) const FONTS: &[(&str, &[u8])] = &[\n");
+    for (name, path) in files(&made.join("fonts"))? {
+        text += &format!("    ({name:?}, include_bytes!({path:?})),\n");
     }
     text += "];\n";
     Ok(text)

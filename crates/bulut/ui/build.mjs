@@ -1,10 +1,10 @@
 // Makes what the program carries of the pages: `node build.mjs OUT` writes OUT/assets (scripts, styles and images, each
-// named by its content, and compressed beside it) and OUT/pages (HTML that names them).
+// named by its content, and compressed beside it), OUT/pages (HTML that names them) and OUT/fonts (what PDFs are set in).
 //
 // The same sources and the same packages give the same bytes.
 
 import { build } from "esbuild";
-import { readFileSync, readdirSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { copyFileSync, readFileSync, readdirSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { brotliCompressSync, constants } from "node:zlib";
@@ -67,4 +67,12 @@ for (const name of readdirSync(assets)) {
         },
     });
     if (packed.length < bytes.length) writeFileSync(join(assets, `${name}.br`), packed);
+}
+
+// Each file names its licence (the SIL Open Font License) in its own name table, as that asks for.
+const fonts = join(out, "fonts");
+mkdirSync(fonts);
+for (const [style, name] of [["400Regular", "regular.ttf"], ["600SemiBold", "bold.ttf"]]) {
+    const file = `IBMPlexSans_${style}.ttf`;
+    copyFileSync(join(here, "node_modules/@expo-google-fonts/ibm-plex-sans", style, file), join(fonts, name));
 }

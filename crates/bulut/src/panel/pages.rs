@@ -7,6 +7,7 @@ use super::assets;
 use crate::api::cloude::error::status_and_word;
 use crate::api::failure::Failure;
 use crate::clock::random_bytes;
+use crate::documents::escaped;
 use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, X_FRAME_OPTIONS};
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -62,22 +63,6 @@ fn without_pages() -> Response {
     let sentence = "This program was built without its pages, because Node.js was missing then. Build it again with \
                     Node.js and npm installed.\n";
     (StatusCode::NOT_IMPLEMENTED, [(CONTENT_TYPE, "text/plain; charset=utf-8")], sentence).into_response()
-}
-
-/// Text as it may stand in HTML, also in an attribute in quotes.
-fn escaped(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for character in text.chars() {
-        match character {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            '\'' => escaped.push_str("&#39;"),
-            other => escaped.push(other),
-        }
-    }
-    escaped
 }
 
 #[cfg(test)]
