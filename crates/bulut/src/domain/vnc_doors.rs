@@ -61,24 +61,33 @@ pub async fn shown(app: &App, caller: &Caller) -> Result<HashMap<ServerId, (u16,
 /// The doors that may be open on a node now, after each of its servers that had none has got one. `unusable` are ports
 /// that something else holds: what has one of them gets another.
 pub async fn open_on(app: &App, node: NodeId, unusable: &BTreeSet<u16>) -> Result<Vec<OpenDoor>> {
-    give(app, node, unusable).await?;
-    let doors = vnc_doors::open_on(app.store(), node).await?;
+    let mut doors = vnc_doors::open_on(app.store(), node).await?;
+    // Looked at without a transaction first: nearly always there is nothing to do.
+    let all_stay = doors.iter().all(|door| may_stay(app, door.port, unusable));
+    if !all_stay || !vnc_doors::without(app.store(), node, 1).await?.is_empty() {
+        give(app, node, unusable).await?;
+        doors = vnc_doors::open_on(app.store(), node).await?;
+    }
     let open = |door: Door| {
-        let password = app.vault().open_sealed(&place(door.server), &door.sealed_password)?;
-        let mut letters = [0; PASSWORD_LENGTH];
-        for (letter, byte) in letters.iter_mut().zip(password.iter()) {
+        let sealed = app.vault().open_sealed(&place(door.server), &door.sealed_password)?;
+        let mut password = [0; PASSWORD_LENGTH];
+        for (letter, byte) in password.iter_mut().zip(sealed.iter()) {
             *letter = *byte;
         }
-        Ok(OpenDoor { server: door.server, port: door.port, password: letters })
+        Ok(OpenDoor { server: door.server, port: door.port, password })
     };
     doors.into_iter().map(open).collect()
+}
+
+/// Whether a port can be kept: nothing else holds it, and the range has not been changed.
+fn may_stay(app: &App, port: u16, unusable: &BTreeSet<u16>) -> bool {
+    !unusable.contains(&port) && app.config().vnc.ports().contains(&port)
 }
 
 async fn give(app: &App, node: NodeId, unusable: &BTreeSet<u16>) -> Result<()> {
     let tx = app.store().begin().await?;
     for door in vnc_doors::open_on(&tx, node).await? {
-        // The range may also have been changed.
-        if unusable.contains(&door.port) || !app.config().vnc.ports().contains(&door.port) {
+        if !may_stay(app, door.port, unusable) {
             vnc_doors::remove(&tx, door.server).await?;
         }
     }
