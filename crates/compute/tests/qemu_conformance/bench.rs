@@ -7,6 +7,7 @@ use bulut_compute::{
     Boot, Driver, DriverError, Image, Ipv4, Ipv6, MachineSpec, Networking, Nic, Rates, Secret, Seed,
 };
 use bulut_model::{ServerId, SnapshotId};
+use std::collections::HashMap;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -26,8 +27,26 @@ pub struct Bench {
     image: Image,
     public_key: String,
     driver: Mutex<Option<Arc<QemuDriver>>>,
+    /// Machines whose network is another than their number says.
+    nics: Mutex<HashMap<ServerId, Nic>>,
     /// Last, so that it goes last: what lies in it is in use.
     directory: tempfile::TempDir,
+}
+
+/// Runs the body in a network namespace of its own, on a thread of its own; does nothing without root.
+pub fn in_namespace(body: impl Future<Output = ()> + Send + 'static) {
+    if !nix::unistd::geteuid().is_root() {
+        println!("skipped: routed networking needs root");
+        return;
+    }
+    let thread = std::thread::spawn(|| {
+        nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
+        output("ip", &["link", "set", "lo", "up"]);
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(body);
+    });
+    if let Err(panic) = thread.join() {
+        std::panic::resume_unwind(panic);
+    }
 }
 
 pub fn output(program: &str, arguments: &[&str]) -> String {
@@ -100,7 +119,14 @@ impl Bench {
             .unwrap();
         let image = image(&directory.path().join("s"));
         stallable(directory.path());
-        let bench = Self { networking, image, public_key, driver: Mutex::new(None), directory };
+        let bench = Self {
+            networking,
+            image,
+            public_key,
+            driver: Mutex::new(None),
+            nics: Mutex::default(),
+            directory,
+        };
         bench.open().await.unwrap();
         bench
     }
@@ -112,7 +138,9 @@ impl Bench {
     fn config(&self) -> QemuConfig {
         let mut config = config(self.directory.path());
         config.networking = Some(self.networking);
-        config.routed = RoutedConfig { nat_sources: vec![(Ipv4Addr::new(10, 77, 0, 0).into(), 24)] };
+        let own6 = Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, 0);
+        config.routed =
+            RoutedConfig { nat_sources: vec![(Ipv4Addr::new(10, 77, 0, 0).into(), 24), (own6.into(), 64)] };
         config
     }
 
@@ -185,16 +213,40 @@ impl Bench {
     }
 
     pub async fn ask_at(&self, ssh: SocketAddr, command: &str) -> Option<String> {
-        let mut client = self.ssh(ssh);
-        client
-            .args(["-o", "BatchMode=yes", "-o", "IdentitiesOnly=yes", "-i"])
-            .arg(self.path("key"))
-            .args([&format!("root@{}", ssh.ip()), command]);
-        let output = tokio::time::timeout(Duration::from_secs(30), client.output()).await.ok()?.ok()?;
+        let mut client = self.ssh_as_root(ssh, command);
+        let output = tokio::time::timeout(Duration::from_secs(60), client.output()).await.ok()?.ok()?;
         if !output.status.success() {
             tracing::debug!(%ssh, said = %String::from_utf8_lossy(&output.stderr), "the guest does not answer");
         }
         output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    }
+}
+
+impl Bench {
+    fn ssh_as_root(&self, to: SocketAddr, command: &str) -> tokio::process::Command {
+        let mut client = self.ssh(to);
+        client
+            .args(["-o", "BatchMode=yes", "-o", "IdentitiesOnly=yes", "-i"])
+            .arg(self.path("key"))
+            .args([&format!("root@{}", to.ip()), command]);
+        client
+    }
+
+    /// Writes a file in the guest; whether the guest has all of it.
+    pub async fn put_at(&self, ssh: SocketAddr, path: &str, data: &[u8]) -> bool {
+        use tokio::io::AsyncWriteExt as _;
+        let mut client = self.ssh_as_root(ssh, &format!("cat > {path}; wc -c < {path}"));
+        let mut child = client.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        let feed = async move { stdin.write_all(data).await };
+        let (fed, output) = tokio::join!(feed, child.wait_with_output());
+        let said = String::from_utf8_lossy(&output.unwrap().stdout).trim().to_owned();
+        fed.is_ok() && said == data.len().to_string()
+    }
+
+    /// Gives a machine another network than its number says.
+    pub fn set_nic(&self, id: ServerId, nic: Nic) {
+        self.nics.lock().unwrap().insert(id, nic);
     }
 }
 
@@ -231,7 +283,7 @@ impl Subject for Bench {
             disk_gib: 1,
             image: self.image.clone(),
             snapshot: None,
-            nic: Nic {
+            nic: self.nics.lock().unwrap().get(&id).cloned().unwrap_or(Nic {
                 mac: format!("52:54:00:00:00:{number:02x}"),
                 ipv4: Some(Ipv4 { address, prefix: 24, gateway }),
                 ipv6: routed.then_some(ipv6),
@@ -240,7 +292,7 @@ impl Subject for Bench {
                 mtu: 1500,
                 firewall: vec![],
                 rates: Rates::default(),
-            },
+            }),
             seed: Seed {
                 instance_id: format!("i-{id}"),
                 hostname: format!("law{id}"),

@@ -11,9 +11,21 @@
 )]
 
 mod bench;
+#[path = "../network/capture.rs"]
+mod capture;
 mod copies;
+mod counters;
+#[path = "../network/frames.rs"]
+mod frames;
+#[expect(dead_code, reason = "the tests of taps alone need more of it")]
+#[path = "../network/ground.rs"]
+mod ground;
+mod neighbours;
+#[expect(dead_code, reason = "the tests of taps alone need more of it")]
+#[path = "../network/stacks.rs"]
+mod stacks;
 
-use bench::{Bench, output};
+use bench::{Bench, in_namespace};
 use bulut_compute::Networking;
 use bulut_compute::conformance::{Law, Subject, WARM, check_cold, check_some, check_warm};
 use bulut_model::ServerId;
@@ -34,11 +46,7 @@ async fn the_warm_laws_hold_with_user_networking() {
 /// With routed networking: one boot, since what differs is only the way to the guest.
 #[test]
 fn the_laws_hold_with_routed_networking() {
-    if !nix::unistd::geteuid().is_root() {
-        println!("skipped: routed networking needs root");
-        return;
-    }
-    let body = async {
+    in_namespace(async {
         let bench = Bench::new(Networking::Routed).await;
         let id = ServerId(2);
         let named = |names: &[&str]| -> Vec<Law> {
@@ -67,13 +75,5 @@ fn the_laws_hold_with_routed_networking() {
         let at_the_end =
             ["a_graceful_stop_lets_the_guest_shut_down", "nothing_is_left_of_a_machine_that_lived"];
         check_some(&bench, &named(&at_the_end), id).await.unwrap();
-    };
-    let thread = std::thread::spawn(|| {
-        nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
-        output("ip", &["link", "set", "lo", "up"]);
-        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(body);
     });
-    if let Err(panic) = thread.join() {
-        std::panic::resume_unwind(panic);
-    }
 }
