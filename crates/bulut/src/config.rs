@@ -100,6 +100,10 @@ pub struct Config {
     #[config(env = "BULUT_ADDRESS_QUARANTINE_S", default = 60)]
     pub address_quarantine_s: u64,
 
+    /// Most IPv4 addresses that a server may have besides the one that it was made with.
+    #[config(env = "BULUT_FURTHER_ADDRESSES_MAX", default = 8)]
+    pub further_addresses_max: u64,
+
     /// Most snapshots that an account may have.
     #[config(env = "BULUT_SNAPSHOTS_MAX", default = 100)]
     pub snapshots_max: u64,

@@ -102,7 +102,7 @@ const CLOUDE: [Row; 47] = [
 ];
 
 /// Routes beside the dialect; they have no description yet.
-const NATIVE: [Row; 10] = [
+const NATIVE: [Row; 15] = [
     row("GET /", Guard::Public, READ, ""),
     row("GET /healthz", Guard::Public, READ, ""),
     row("GET /readyz", Guard::Public, READ, ""),
@@ -111,6 +111,11 @@ const NATIVE: [Row; 10] = [
     row("GET /v2/servers/{id}", Guard::Owners, READ, ""),
     row("GET /v2/servers/{id}/hostname", Guard::Owners, READ, ""),
     row("PUT /v2/servers/{id}/hostname", Guard::Owners, CHANGE, "hostname=web1.example.com"),
+    row("GET /v2/servers/{id}/firewall", Guard::Owners, READ, ""),
+    row("PUT /v2/servers/{id}/firewall", Guard::Owners, CHANGE, "rules=in deny tcp 25"),
+    row("POST /v2/servers/{id}/firewall", Guard::Owners, CHANGE, "direction=in&action=deny"),
+    row("GET /v2/servers/{id}/addresses", Guard::Owners, READ, ""),
+    row("POST /v2/servers/{id}/addresses", Guard::Owners, CHANGE, ""),
     row("GET /v2/servers/{id}/setup", Guard::Owners, READ, ""),
     row("GET /v2/servers/{id}/serial-log", Guard::Owners, READ, ""),
     row("POST /v2/servers/{id}/console", Guard::Owners, CHANGE, ""),
@@ -238,6 +243,25 @@ async fn who_may_call_what() {
     for row in CLOUDE.iter().chain(&NATIVE) {
         scene.another_server().await;
         check(row, &scene, &others).await;
+    }
+}
+
+#[tokio::test]
+async fn rules_and_further_addresses_are_taken_away_by_the_owner_alone() {
+    let cloud = TestCloud::new().await;
+    let scene = Scene::new(&cloud).await;
+    let others = [cloud.customer("stranger").await, cloud.operator("operator").await];
+    let base = format!("/v2/servers/{}", scene.server);
+    let added = scene.owner.send("POST", &format!("{base}/addresses"), "").await.json();
+    cloud.run_until_idle().await;
+    scene.owner.send("PUT", &format!("{base}/firewall"), "rules=in deny tcp 25").await.json();
+    cloud.run_until_idle().await;
+    let address = added["address"].as_str().unwrap();
+    for name in [
+        "DELETE /v2/servers/{id}/firewall/1".to_owned(),
+        format!("DELETE /v2/servers/{{id}}/addresses/{address}"),
+    ] {
+        check(&row(name.leak(), Guard::Owners, CHANGE, ""), &scene, &others).await;
     }
 }
 

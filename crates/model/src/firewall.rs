@@ -3,6 +3,7 @@
 //! What no rule fits is allowed. Answers to what was allowed are allowed too, whatever the list says: a rule is about who
 //! may begin.
 
+use crate::name::excerpt;
 use crate::network::Network;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -199,6 +200,84 @@ impl FirewallRule {
     }
 }
 
+impl fmt::Display for FirewallRule {
+    /// Five words: `in allow tcp 22 10.0.0.0/8`; `any` for all ports and for anywhere.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let any = || "any".to_owned();
+        let ports = self.ports.map_or_else(any, |ports| ports.to_string());
+        let network = self.network.map_or_else(any, |network| network.to_string());
+        write!(f, "{} {} {} {ports} {network}", self.direction, self.action, self.protocol)
+    }
+}
+
+impl FromStr for FirewallRule {
+    type Err = Error;
+
+    /// Reads what is written, from which words may be missing at the end: `in deny`, `in allow tcp 22`.
+    fn from_str(text: &str) -> Result<Self> {
+        let mut words = text.split_whitespace();
+        let parts = Parts {
+            direction: words.next().unwrap_or_default(),
+            action: words.next().unwrap_or_default(),
+            protocol: words.next(),
+            ports: words.next(),
+            network: words.next(),
+        };
+        if let Some(more) = words.next() {
+            let why = format!(
+                "A rule has five words at most, such as in allow tcp 22 10.0.0.0/8; '{more}' is one more."
+            );
+            return Err(Error::invalid("rule", why));
+        }
+        parts.read()
+    }
+}
+
+/// A rule as somebody writes it, word by word; what is not said is `any`.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Parts<'a> {
+    /// `in` or `out`.
+    pub direction: &'a str,
+    /// `allow` or `deny`.
+    pub action: &'a str,
+    /// `tcp`, `udp`, `icmp` or `any`.
+    pub protocol: Option<&'a str>,
+    /// `80`, `8000-8100` or `any`.
+    pub ports: Option<&'a str>,
+    /// `10.0.0.0/8`, `2001:db8::/32` or `any`.
+    pub network: Option<&'a str>,
+}
+
+impl Parts<'_> {
+    /// The rule.
+    ///
+    /// Errors: `Invalid` naming `direction`, `action`, `protocol`, `ports` or `network`.
+    pub fn read(self) -> Result<FirewallRule> {
+        let said = |text: Option<&'_ str>| text.map(str::trim).unwrap_or_default().to_ascii_lowercase();
+        let unless_any =
+            |text: Option<&'_ str>| Some(said(text)).filter(|text| !text.is_empty() && text != "any");
+        let wrong = |field: &str, text: &str, accepted: &str| {
+            Error::invalid(field, format!("The {field} '{}' must be {accepted}.", excerpt(text)))
+        };
+        let direction = Direction::from_word(self.direction)
+            .ok_or_else(|| wrong("direction", self.direction, "in or out"))?;
+        let action =
+            Action::from_word(self.action).ok_or_else(|| wrong("action", self.action, "allow or deny"))?;
+        let protocol = match unless_any(self.protocol) {
+            None => Protocol::Any,
+            Some(word) => {
+                Protocol::from_word(&word).ok_or_else(|| wrong("protocol", &word, "tcp, udp, icmp or any"))?
+            }
+        };
+        let ports = unless_any(self.ports).map(|text| text.parse::<Ports>()).transpose()?;
+        let network = unless_any(self.network).map(|text| text.parse::<Network>()).transpose();
+        let network =
+            network.map_err(|why| Error::invalid("network", format!("In network, {why}; or say any.")))?;
+        let rule = FirewallRule { direction, action, protocol, ports, network };
+        rule.check().map(|()| rule)
+    }
+}
+
 /// Whether all rules of a list can be.
 ///
 /// Errors: `Invalid` for `rules` when there are too many, else as [`FirewallRule::check`].
@@ -291,6 +370,39 @@ mod tests {
         let out =
             super::decide(&rules, Direction::Out, Protocol::Tcp, Some(31), "192.0.2.7".parse().unwrap());
         assert_eq!(out, Action::Allow);
+    }
+
+    #[test]
+    fn a_rule_in_words_is_read_as_it_is_written() {
+        for text in [
+            "in deny any any any",
+            "out allow udp 53 9.9.9.9/32",
+            "in allow tcp 8000-8100 2001:db8::/32",
+            "in allow icmp any 10.0.0.0/8",
+        ] {
+            assert_eq!(text.parse::<FirewallRule>().unwrap().to_string(), text);
+        }
+        for (short, long) in [
+            ("in deny", "in deny any any any"),
+            (" IN  Allow TCP 22 ", "in allow tcp 22 any"),
+            ("in allow any any 10.0.0.1", "in allow any any 10.0.0.1/32"),
+        ] {
+            assert_eq!(short.parse::<FirewallRule>().unwrap().to_string(), long);
+        }
+        for (bad, named) in [
+            ("", "direction"),
+            ("deny in", "direction"),
+            ("in", "action"),
+            ("in block", "action"),
+            ("in deny sctp", "protocol"),
+            ("in deny tcp ssh", "ports"),
+            ("in deny icmp 8", "Ports"),
+            ("in deny tcp 22 10.0.0.1/8", "network"),
+            ("in deny tcp 22 any any", "five words"),
+        ] {
+            let why = bad.parse::<FirewallRule>().unwrap_err().public;
+            assert!(why.contains(named), "{bad}: {why}");
+        }
     }
 
     #[test]

@@ -22,6 +22,7 @@ pub mod network;
 pub mod operation;
 pub mod pool;
 pub mod price;
+pub mod rate;
 pub mod rating;
 pub mod run_mode;
 pub mod server;

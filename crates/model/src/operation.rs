@@ -33,6 +33,8 @@ pub enum OperationKind {
     ServerReinstall,
     /// Another host name in the guest, and the name that its addresses lead back to.
     ServerHostname,
+    /// Another network: firewall, addresses, rates.
+    ServerNetwork,
     /// A snapshot of a server's disk.
     SnapshotCreate,
     /// The end of a snapshot.
@@ -41,7 +43,7 @@ pub enum OperationKind {
 
 impl OperationKind {
     /// All of them, for tests and metrics that walk the registry.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::ServerCreate,
         Self::ServerDestroy,
         Self::ServerStart,
@@ -52,6 +54,7 @@ impl OperationKind {
         Self::ServerRestore,
         Self::ServerReinstall,
         Self::ServerHostname,
+        Self::ServerNetwork,
         Self::SnapshotCreate,
         Self::SnapshotDestroy,
     ];
@@ -69,6 +72,7 @@ impl OperationKind {
             Self::ServerRestore => "server_restore",
             Self::ServerReinstall => "server_reinstall",
             Self::ServerHostname => "server_hostname",
+            Self::ServerNetwork => "server_network",
             Self::SnapshotCreate => "snapshot_create",
             Self::SnapshotDestroy => "snapshot_destroy",
         }
@@ -93,7 +97,9 @@ impl OperationKind {
             Self::ServerStart => "VM.START",
             Self::ServerStop => "VM.STOP",
             Self::ServerReboot => "VM.REBOOT",
-            Self::ServerPassword | Self::ServerReinstall | Self::ServerHostname => "VM.UPDATE",
+            Self::ServerPassword | Self::ServerReinstall | Self::ServerHostname | Self::ServerNetwork => {
+                "VM.UPDATE"
+            }
             Self::ServerUpgrade => "VM.UPGRADE",
             Self::ServerRestore => "VM.RESTORE",
             Self::SnapshotCreate => "SNAPSHOT.CREATE",

@@ -44,6 +44,8 @@ pub struct Reading {
     pub received_bytes: u64,
     /// Bytes that the guest sent.
     pub sent_bytes: u64,
+    /// Frames that were dropped because the guest had no right to send them.
+    pub forged_frames: u64,
 }
 
 /// How many minutes are added up into one sample. Steps are counted from 1970-01-01T00:00Z.

@@ -67,33 +67,35 @@ impl fmt::Display for Month {
 pub enum AtLimit {
     /// They go on; the operator can see it.
     Nothing,
+    /// They are slowed down until the month is over.
+    Slow,
+    /// They go on, and what they move beyond it is billed.
+    Bill,
     /// They are powered off, and not started again before the month is over.
     Stop,
 }
 
 impl AtLimit {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Nothing, Self::Slow, Self::Bill, Self::Stop];
+
     /// The word in the database and of the command line.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Nothing => "nothing",
+            Self::Slow => "slow",
+            Self::Bill => "bill",
             Self::Stop => "stop",
         }
     }
 
     /// The reverse of [`AtLimit::as_str`].
     ///
-    /// Errors: `Invalid` naming `action`, which says of `slow` and `bill` why they are none.
+    /// Errors: `Invalid` naming `action`.
     pub fn parse(word: &str) -> Result<Self> {
-        let why = match word {
-            "nothing" => return Ok(Self::Nothing),
-            "stop" => return Ok(Self::Stop),
-            "slow" => {
-                "Servers cannot be slowed down, since their rate is not shaped: choose nothing or stop."
-            }
-            "bill" => "Traffic beyond the package is not billed: choose nothing or stop.",
-            _ => "The action at the limit must be nothing or stop.",
-        };
-        Err(Error::invalid("action", why))
+        let refuse =
+            || Error::invalid("action", "The action at the limit must be nothing, slow, bill or stop.");
+        Self::ALL.into_iter().find(|action| action.as_str() == word).ok_or_else(refuse)
     }
 }
 
@@ -130,9 +132,28 @@ impl MonthUse {
         self.included_bytes().is_some_and(|included| self.total_bytes() >= included)
     }
 
+    /// Whether this is what becomes of the server in this month from now on.
+    fn is_due(&self, action: AtLimit) -> bool {
+        self.at_limit == action && !self.is_allowed_more && self.is_used_up()
+    }
+
     /// Whether the server must not run in this month any more.
     pub fn must_stop(&self) -> bool {
-        self.at_limit == AtLimit::Stop && !self.is_allowed_more && self.is_used_up()
+        self.is_due(AtLimit::Stop)
+    }
+
+    /// Whether the server is to be slow until the month is over.
+    pub fn must_slow(&self) -> bool {
+        self.is_due(AtLimit::Slow)
+    }
+
+    /// What is to be billed beside the package, bytes: nothing where the package does not say so, or the operator lets
+    /// the server use more.
+    pub fn billable_bytes(&self) -> u64 {
+        if !self.is_due(AtLimit::Bill) {
+            return 0;
+        }
+        self.included_bytes().map_or(0, |included| self.total_bytes().saturating_sub(included))
     }
 }
 
@@ -172,12 +193,13 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_done_at_the_limit_says_so() {
-        assert_eq!(AtLimit::parse("stop").unwrap(), AtLimit::Stop);
-        assert_eq!(AtLimit::parse("nothing").unwrap(), AtLimit::Nothing);
-        assert!(AtLimit::parse("slow").unwrap_err().public.contains("shaped"));
-        assert!(AtLimit::parse("bill").unwrap_err().public.contains("not billed"));
-        assert!(AtLimit::parse("").is_err());
+    fn what_can_be_done_at_the_limit_has_a_word() {
+        for action in AtLimit::ALL {
+            assert_eq!(AtLimit::parse(action.as_str()).unwrap(), action);
+        }
+        for bad in ["", "Stop", "slow down"] {
+            assert!(AtLimit::parse(bad).unwrap_err().public.contains("nothing, slow, bill or stop"), "{bad}");
+        }
     }
 
     #[test]
@@ -196,6 +218,33 @@ mod tests {
         assert!(!MonthUse { is_allowed_more: true, ..used(BYTES_PER_TB, 0, 1) }.must_stop());
         let nothing = MonthUse { at_limit: AtLimit::Nothing, ..used(BYTES_PER_TB, 0, 1) };
         assert!(nothing.is_used_up() && !nothing.must_stop());
+    }
+
+    #[test]
+    fn at_the_limit_happens_what_the_package_says_and_nothing_else() {
+        for at_limit in AtLimit::ALL {
+            let used = |sent_bytes| MonthUse {
+                month: Month(0),
+                received_bytes: 7,
+                sent_bytes,
+                traffic_tb: 1,
+                at_limit,
+                is_allowed_more: false,
+            };
+            let before = used(BYTES_PER_TB - 8);
+            assert!(!before.must_stop() && !before.must_slow() && before.billable_bytes() == 0);
+            let beyond = used(BYTES_PER_TB);
+            let found = (beyond.must_stop(), beyond.must_slow(), beyond.billable_bytes());
+            let expected = match at_limit {
+                AtLimit::Nothing => (false, false, 0),
+                AtLimit::Slow => (false, true, 0),
+                AtLimit::Bill => (false, false, 7),
+                AtLimit::Stop => (true, false, 0),
+            };
+            assert_eq!(found, expected);
+            let allowed = MonthUse { is_allowed_more: true, ..beyond };
+            assert!(!allowed.must_stop() && !allowed.must_slow() && allowed.billable_bytes() == 0);
+        }
     }
 
     proptest! {

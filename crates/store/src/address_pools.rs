@@ -62,10 +62,12 @@ struct Gone {
 
 /// All pools, oldest first. What was released after `rested` rests.
 pub async fn list(s: &impl Session, rested: Timestamp) -> Result<Vec<Stock>> {
-    let sql = "SELECT pool_id, COUNT(*) AS total, COUNT(server_id) AS used, \
-         CAST(SUM(CASE WHEN server_id IS NULL AND reserved = 1 THEN 1 ELSE 0 END) AS BIGINT) AS reserved, \
-         CAST(SUM(CASE WHEN server_id IS NULL AND reserved = 0 AND released_at > $1 THEN 1 ELSE 0 END) AS BIGINT) \
-         AS resting FROM address GROUP BY pool_id";
+    // Of the two columns of owners one at most is set.
+    let sql = "SELECT pool_id, COUNT(*) AS total, COUNT(server_id) + COUNT(further_server_id) AS used, \
+         CAST(SUM(CASE WHEN server_id IS NULL AND further_server_id IS NULL AND reserved = 1 \
+         THEN 1 ELSE 0 END) AS BIGINT) AS reserved, \
+         CAST(SUM(CASE WHEN server_id IS NULL AND further_server_id IS NULL AND reserved = 0 \
+         AND released_at > $1 THEN 1 ELSE 0 END) AS BIGINT) AS resting FROM address GROUP BY pool_id";
     let addresses = gone(s, sql, vec![rested.0.into()]).await?;
     let sql = "SELECT pool_id, COUNT(*) AS total, COUNT(server_id) AS used, CAST(0 AS BIGINT) AS reserved, \
          CAST(SUM(CASE WHEN server_id IS NULL AND released_at > $1 THEN 1 ELSE 0 END) AS BIGINT) AS resting \
@@ -132,8 +134,9 @@ async fn gone(
 pub async fn entries(s: &impl Session, pool: i64, rested: Timestamp) -> Result<Vec<Entry>> {
     let rows = s
         .all(
-            "SELECT address, server_id, reserved, note, released_at FROM address WHERE pool_id = $1 \
-             AND (server_id IS NOT NULL OR reserved = 1 OR released_at > $2) ORDER BY id",
+            "SELECT address, COALESCE(server_id, further_server_id) AS server_id, reserved, note, released_at \
+             FROM address WHERE pool_id = $1 AND (server_id IS NOT NULL OR further_server_id IS NOT NULL \
+             OR reserved = 1 OR released_at > $2) ORDER BY id",
             vec![pool.into(), rested.0.into()],
         )
         .await?;
@@ -174,9 +177,11 @@ pub async fn set_draining(s: &impl Session, pool: i64, draining: bool) -> Result
 /// in a transaction, after [`crate::addresses::lock_pools`], and on a pool that is draining.
 pub async fn remove(s: &impl Session, pool: i64) -> Result<bool> {
     s.one("SELECT id FROM address_pool WHERE id = $1 {lock}", vec![pool.into()]).await?;
-    for table in ["address", "address_prefix"] {
-        let sql = format!("DELETE FROM {table} WHERE pool_id = $1 AND server_id IS NULL");
-        s.execute(&sql, vec![pool.into()]).await?;
+    for sql in [
+        "DELETE FROM address WHERE pool_id = $1 AND server_id IS NULL AND further_server_id IS NULL",
+        "DELETE FROM address_prefix WHERE pool_id = $1 AND server_id IS NULL",
+    ] {
+        s.execute(sql, vec![pool.into()]).await?;
     }
     for sql in [
         "SELECT 1 AS used FROM address WHERE pool_id = $1 LIMIT 1",

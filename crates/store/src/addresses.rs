@@ -2,10 +2,10 @@
 //! from the number of the network that it was given.
 
 use crate::session::{Failure, Row, Session};
-use crate::{servers, settings};
+use crate::{names, servers, settings};
 use bulut_model::address::ServerIpv6;
 use bulut_model::address_pool::{NewPool, ROUTED, networks_end, routed_address, single_address};
-use bulut_model::{Error, RegionId, Result, ServerId, Timestamp};
+use bulut_model::{AddressId, Error, RegionId, Result, ServerId, Timestamp};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
@@ -27,6 +27,8 @@ pub struct Pool {
 /// An IPv4 address that a server has taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Taken {
+    /// The id of its row.
+    pub id: AddressId,
     /// The address.
     pub address: Ipv4Addr,
     /// Its pool.
@@ -162,16 +164,43 @@ pub async fn take_ipv4(
     now: Timestamp,
     quarantine: Duration,
 ) -> Result<Option<Ipv4Addr>> {
-    let row = s
-        .one(
-            "UPDATE address SET server_id = $2 WHERE id = (SELECT id FROM address WHERE pool_id IN \
-             (SELECT id FROM address_pool WHERE region_id = $1 AND family = 4 AND state = 'ready') \
-             AND server_id IS NULL AND reserved = 0 AND (released_at = 0 OR released_at <= $3) \
-             ORDER BY released_at, id LIMIT 1 {skip_locked}) RETURNING address",
-            vec![region.0.into(), server.0.into(), now.minus(quarantine).0.into()],
-        )
-        .await?;
-    Ok(row.as_ref().map(|row| parsed(row, "address")).transpose()?)
+    let taken = take(s, "server_id", region, server, now.minus(quarantine)).await?;
+    Ok(taken.map(|(_, address)| address))
+}
+
+/// Takes a free IPv4 address of a region for a server that has one, as [`take_ipv4`] does; its names change with it.
+/// Run it in a transaction.
+pub async fn take_further(
+    s: &impl Session,
+    region: RegionId,
+    server: ServerId,
+    now: Timestamp,
+    quarantine: Duration,
+) -> Result<Option<(AddressId, Ipv4Addr)>> {
+    let taken = take(s, "further_server_id", region, server, now.minus(quarantine)).await?;
+    if taken.is_some() {
+        names::revise(s, server).await?;
+    }
+    Ok(taken)
+}
+
+async fn take(
+    s: &impl Session,
+    column: &str,
+    region: RegionId,
+    server: ServerId,
+    rested: Timestamp,
+) -> Result<Option<(AddressId, Ipv4Addr)>> {
+    let sql = format!(
+        "UPDATE address SET {column} = $2 WHERE id = (SELECT id FROM address WHERE pool_id IN \
+         (SELECT id FROM address_pool WHERE region_id = $1 AND family = 4 AND state = 'ready') \
+         AND server_id IS NULL AND further_server_id IS NULL AND reserved = 0 \
+         AND (released_at = 0 OR released_at <= $3) \
+         ORDER BY released_at, id LIMIT 1 {{skip_locked}}) RETURNING id, address"
+    );
+    let row = s.one(&sql, vec![region.0.into(), server.0.into(), rested.0.into()]).await?;
+    let taken = |row: &Row| Ok::<_, Failure>((AddressId(row.int("id")?), parsed(row, "address")?));
+    Ok(row.as_ref().map(taken).transpose()?)
 }
 
 /// What a region had to give of IPv6.
@@ -264,21 +293,49 @@ pub async fn release(s: &impl Session, server: ServerId, now: Timestamp) -> Resu
         let sql = format!("UPDATE {table} SET server_id = NULL, released_at = $2 WHERE server_id = $1");
         s.execute(&sql, vec![server.0.into(), now.0.into()]).await?;
     }
+    let sql = "UPDATE address SET further_server_id = NULL, released_at = $2 WHERE further_server_id = $1";
+    s.execute(sql, vec![server.0.into(), now.0.into()]).await?;
     s.execute("UPDATE server SET ipv6_pool_id = NULL WHERE id = $1", vec![server.0.into()]).await?;
     Ok(())
 }
 
+/// Lets go of a further address of a server; its rest begins now, and the server's names change. None: it has not got it.
+/// Run it in a transaction.
+pub async fn release_further(
+    s: &impl Session,
+    server: ServerId,
+    address: Ipv4Addr,
+    now: Timestamp,
+) -> Result<Option<AddressId>> {
+    let sql = "UPDATE address SET further_server_id = NULL, released_at = $3 \
+               WHERE further_server_id = $1 AND address = $2 RETURNING id";
+    let row = s.one(sql, vec![server.0.into(), address.to_string().into(), now.0.into()]).await?;
+    let Some(row) = row else { return Ok(None) };
+    names::revise(s, server).await?;
+    Ok(Some(AddressId(row.int("id")?)))
+}
+
 /// The IPv4 address of a server with its pool.
 pub async fn find_ipv4(s: &impl Session, server: ServerId) -> Result<Option<Taken>> {
-    let sql = format!(
-        "SELECT address, {POOL} FROM address JOIN address_pool ON address_pool.id = address.pool_id \
-         WHERE server_id = $1"
-    );
-    let row = s.one(&sql, vec![server.0.into()]).await?;
-    let taken = |row: &Row| -> Result<Taken, Failure> {
-        Ok(Taken { address: parsed(row, "address")?, pool: pool(row)? })
-    };
-    Ok(row.as_ref().map(taken).transpose()?)
+    let row = s.one(&held("server_id"), vec![server.0.into()]).await?;
+    Ok(row.as_ref().map(taken_row).transpose()?)
+}
+
+/// The IPv4 addresses that a server has besides its own, in the order of their rows.
+pub async fn further(s: &impl Session, server: ServerId) -> Result<Vec<Taken>> {
+    let rows = s.all(&held("further_server_id"), vec![server.0.into()]).await?;
+    Ok(rows.iter().map(taken_row).collect::<Result<_, _>>()?)
+}
+
+fn held(column: &str) -> String {
+    format!(
+        "SELECT address.id AS address_id, address, {POOL} FROM address \
+         JOIN address_pool ON address_pool.id = address.pool_id WHERE {column} = $1 ORDER BY address.id"
+    )
+}
+
+fn taken_row(row: &Row) -> Result<Taken, Failure> {
+    Ok(Taken { id: AddressId(row.int("address_id")?), address: parsed(row, "address")?, pool: pool(row)? })
 }
 
 /// The pool of a server's IPv6 address.
@@ -307,7 +364,7 @@ pub async fn all_pools(s: &impl Session) -> Result<Vec<Pool>> {
 
 /// How many addresses servers hold.
 pub async fn taken(s: &impl Session) -> Result<u64> {
-    let row = s.one("SELECT COUNT(*) AS taken FROM address WHERE server_id IS NOT NULL", vec![]).await?;
+    let row = s.one("SELECT COUNT(*) AS taken FROM address WHERE server_id IS NOT NULL OR further_server_id IS NOT NULL", vec![]).await?;
     Ok(row.map(|row| row.unsigned("taken")).transpose()?.unwrap_or(0))
 }
 

@@ -15,6 +15,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (7, "metering", include_str!("migrations/0007_metering.sql")),
     (8, "invoices", include_str!("migrations/0008_invoices.sql")),
     (9, "mail", include_str!("migrations/0009_mail.sql")),
+    (10, "firewalls", include_str!("migrations/0010_firewalls.sql")),
     (11, "vnc", include_str!("migrations/0011_vnc.sql")),
 ];
 

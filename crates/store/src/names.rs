@@ -3,6 +3,7 @@
 use crate::session::{Failure, Row, Session};
 use crate::{addresses, settings};
 use bulut_model::{Result, ServerId, Timestamp};
+use std::collections::HashMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// A server as far as names go.
@@ -16,6 +17,8 @@ pub struct Named {
     pub claimed: bool,
     /// Its IPv4 address.
     pub ipv4: Option<Ipv4Addr>,
+    /// The IPv4 addresses that it has besides.
+    pub further: Vec<Ipv4Addr>,
     /// Its IPv6 address.
     pub ipv6: Option<Ipv6Addr>,
 }
@@ -50,6 +53,13 @@ pub async fn revision(s: &impl Session) -> Result<Revision> {
         changes: row.int("changes")?,
         pools: row.int("pools")?,
     })
+}
+
+/// The names of a server are not what they were: what serves them has to look.
+pub async fn revise(s: &impl Session, server: ServerId) -> Result<()> {
+    let sql = "UPDATE server SET name_revision = name_revision + 1 WHERE id = $1";
+    s.execute(sql, vec![server.0.into()]).await?;
+    Ok(())
 }
 
 /// Sets what a server is called, in the guest and by its addresses.
@@ -97,6 +107,7 @@ fn named(row: &Row) -> Result<Named, Failure> {
         reverse_name: row.opt_text("reverse_name")?,
         claimed: row.opt_text("claim")?.is_some(),
         ipv4: ipv4.transpose()?,
+        further: Vec::new(),
         ipv6: row.opt_text("ipv6")?.as_deref().map(addresses::ipv6).transpose()?,
     })
 }
@@ -113,7 +124,18 @@ pub async fn all(s: &impl Session) -> Result<Vec<Named>> {
             vec![],
         )
         .await?;
-    Ok(rows.iter().map(named).collect::<Result<_, _>>()?)
+    let mut servers: Vec<Named> = rows.iter().map(named).collect::<Result<_, _>>()?;
+    let mut further: HashMap<ServerId, Vec<Ipv4Addr>> = HashMap::new();
+    let sql =
+        "SELECT further_server_id, address FROM address WHERE further_server_id IS NOT NULL ORDER BY id";
+    for row in s.all(sql, vec![]).await? {
+        let server = ServerId(row.int("further_server_id")?);
+        further.entry(server).or_default().push(addresses::parsed(&row, "address")?);
+    }
+    for server in &mut servers {
+        server.further = further.remove(&server.server).unwrap_or_default();
+    }
+    Ok(servers)
 }
 
 /// A zone as it was last served.

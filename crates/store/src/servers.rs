@@ -4,10 +4,12 @@ use crate::addresses;
 use crate::nodes::{self, Size};
 use crate::packages::signed;
 use crate::pools;
+use crate::rates as store_rates;
 use crate::session::{Failure, Row, Session, to_json};
 use crate::vnc_doors;
 use bulut_model::address::{ServerIpv4, ServerIpv6};
 use bulut_model::catalog::ImageFiles;
+use bulut_model::rate::Rates;
 use bulut_model::run_mode::RunMode;
 use bulut_model::server::{Phase, Power, Server};
 use bulut_model::{AccountId, Error, ImageId, NodeId, PackageId, RegionId, Result, ServerId, Timestamp};
@@ -182,9 +184,10 @@ pub async fn insert(s: &impl Session, new: &New, now: Timestamp) -> Result<Serve
             "INSERT INTO server (account_id, region_id, node_id, package_id, image_id, name, hostname, cpu, \
              memory_mib, disk_gib, traffic_tb, phase, power, instance_id, ssh_keys, sealed_password, \
              user_data, image_files, recipe, fresh_identity, seed_secret, reserved, created_at, in_pool, is_named, \
-             run_mode) \
+             run_mode, rate_down_bps, rate_up_bps) \
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 'building', 'stopped', $12, $13, $14, $15, \
-             $17, $18, $19, 1, 1, $16, $20, $21, $22) RETURNING id",
+             $17, $18, $19, 1, 1, $16, $20, $21, $22, (SELECT rate_down_bps FROM package WHERE id = $4), \
+             (SELECT rate_up_bps FROM package WHERE id = $4)) RETURNING id",
             vec![
                 new.account.0.into(),
                 new.region.0.into(),
@@ -409,13 +412,14 @@ pub async fn set_disk(s: &impl Session, id: ServerId, disk: &NewDisk) -> Result<
     Ok(())
 }
 
-/// The server has another size.
+/// The server has another size, and other rates where those came with it.
 pub async fn set_size(
     s: &impl Session,
     id: ServerId,
     package: PackageId,
     size: Size,
     traffic_tb: u64,
+    rates: Option<Rates>,
 ) -> Result<()> {
     s.execute(
         "UPDATE server SET package_id = $2, cpu = $3, memory_mib = $4, disk_gib = $5, traffic_tb = $6 \
@@ -430,7 +434,10 @@ pub async fn set_size(
         ],
     )
     .await?;
-    Ok(())
+    match rates {
+        Some(rates) => store_rates::set_of_server(s, id, rates).await,
+        None => Ok(()),
+    }
 }
 
 /// Sets whether the server runs, as seen on the machine. Answers whether that was news.
@@ -476,9 +483,9 @@ pub async fn bury(s: &impl Session, id: ServerId, now: Timestamp) -> Result<()> 
             pools::release(s, AccountId(row.int("account_id")?), size).await?;
         }
     }
-    s.execute("DELETE FROM tag WHERE server_id = $1", vec![id.0.into()]).await?;
-    s.execute("DELETE FROM machine_usage WHERE server_id = $1", vec![id.0.into()]).await?;
-    s.execute("DELETE FROM dns_claim WHERE server_id = $1", vec![id.0.into()]).await?;
+    for table in ["tag", "machine_usage", "dns_claim", "firewall_rule"] {
+        s.execute(&format!("DELETE FROM {table} WHERE server_id = $1"), vec![id.0.into()]).await?;
+    }
     vnc_doors::remove(s, id).await?;
     s.execute(
         "UPDATE server SET phase = 'destroyed', power = 'stopped', sealed_password = NULL, user_data = NULL, \

@@ -128,19 +128,24 @@ pub async fn record(
         return Ok(nothing);
     }
     s.execute(
-        "INSERT INTO traffic_counter (server_id, epoch, received_bytes, sent_bytes, created_at) \
-         VALUES ($1, $2, 0, 0, $3) ON CONFLICT DO NOTHING",
+        "INSERT INTO traffic_counter (server_id, epoch, received_bytes, sent_bytes, created_at, forged_frames) \
+         VALUES ($1, $2, 0, 0, $3, 0) ON CONFLICT DO NOTHING",
         vec![server.0.into(), reading.epoch.clone().into(), now.0.into()],
     )
     .await?;
     let seen = s
         .one(
-            "SELECT received_bytes, sent_bytes FROM traffic_counter WHERE server_id = $1 AND epoch = $2 {lock}",
+            "SELECT received_bytes, sent_bytes, forged_frames FROM traffic_counter \
+             WHERE server_id = $1 AND epoch = $2 {lock}",
             vec![server.0.into(), reading.epoch.clone().into()],
         )
         .await?
         .ok_or_else(|| Failure::Fault(format!("the counters of server {server} vanished")))?;
     let (received, sent) = (seen.unsigned("received_bytes")?, seen.unsigned("sent_bytes")?);
+    let forged = reading.forged_frames.saturating_sub(seen.unsigned("forged_frames")?);
+    if forged > 0 {
+        add_forged(s, server, &reading.epoch, forged).await?;
+    }
     let grown = Sample {
         minute,
         received_bytes: reading.received_bytes.saturating_sub(received),
@@ -163,12 +168,29 @@ pub async fn record(
     Ok(grown)
 }
 
+/// Adds frames that were dropped as forged, to those of the epoch and to all of the server's.
+async fn add_forged(s: &impl Session, server: ServerId, epoch: &str, frames: u64) -> Result<()> {
+    let sql =
+        "UPDATE traffic_counter SET forged_frames = forged_frames + $3 WHERE server_id = $1 AND epoch = $2";
+    s.execute(sql, vec![server.0.into(), epoch.into(), frames.cast_signed().into()]).await?;
+    let sql = "UPDATE server SET forged_frames = forged_frames + $2 WHERE id = $1";
+    s.execute(sql, vec![server.0.into(), frames.cast_signed().into()]).await?;
+    Ok(())
+}
+
+/// Frames that a server's machine had no right to send, of all its life, and that were dropped.
+pub async fn forged_frames(s: &impl Session, server: ServerId) -> Result<u64> {
+    let row = s.one("SELECT forged_frames FROM server WHERE id = $1", vec![server.0.into()]).await?;
+    Ok(row.map(|row| row.unsigned("forged_frames")).transpose()?.unwrap_or(0))
+}
+
 /// The counters of these epochs as they were last seen, for who reads them often and finds most of them unchanged:
 /// those of all servers that exist on a node.
 pub async fn seen_on(s: &impl Session, node: bulut_model::NodeId) -> Result<Vec<(ServerId, Reading)>> {
     let rows = s
         .all(
             "SELECT traffic_counter.server_id AS server_id, traffic_counter.epoch AS epoch, \
+             traffic_counter.forged_frames AS forged_frames, \
              traffic_counter.received_bytes AS received_bytes, traffic_counter.sent_bytes AS sent_bytes \
              FROM traffic_counter JOIN server ON server.id = traffic_counter.server_id \
              WHERE server.node_id = $1 AND server.phase <> 'destroyed'",
@@ -182,6 +204,7 @@ pub async fn seen_on(s: &impl Session, node: bulut_model::NodeId) -> Result<Vec<
                 epoch: row.text("epoch")?,
                 received_bytes: row.unsigned("received_bytes")?,
                 sent_bytes: row.unsigned("sent_bytes")?,
+                forged_frames: row.unsigned("forged_frames")?,
             },
         ))
     };

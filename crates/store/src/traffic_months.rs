@@ -19,6 +19,8 @@ pub struct Line {
     pub used: MonthUse,
     /// When the house stopped it for that, if it did.
     pub stopped_at: Option<Timestamp>,
+    /// When the house slowed it down for that, if it did.
+    pub slowed_at: Option<Timestamp>,
 }
 
 const USE: &str = "server.traffic_tb AS traffic_tb, package.at_traffic_limit AS at_traffic_limit, \
@@ -53,7 +55,7 @@ pub async fn find(s: &impl Session, server: ServerId, month: Month) -> Result<Op
 pub async fn list(s: &impl Session, month: Month) -> Result<Vec<Line>> {
     let sql = format!(
         "SELECT {USE}, server.id AS id, server.name AS name, account.email AS email, package.slug AS package, \
-         traffic_month.stopped_at AS stopped_at FROM traffic_month \
+         traffic_month.stopped_at AS stopped_at, traffic_month.slowed_at AS slowed_at FROM traffic_month \
          JOIN server ON server.id = traffic_month.server_id JOIN package ON package.id = server.package_id \
          JOIN account ON account.id = server.account_id WHERE traffic_month.month = $1 \
          ORDER BY traffic_month.received_bytes + traffic_month.sent_bytes DESC, server.id"
@@ -66,6 +68,7 @@ pub async fn list(s: &impl Session, month: Month) -> Result<Vec<Line>> {
             package: row.text("package")?,
             used: month_use(row, month)?,
             stopped_at: row.opt_int("stopped_at")?.map(Timestamp),
+            slowed_at: row.opt_int("slowed_at")?.map(Timestamp),
         })
     };
     s.all(&sql, vec![month.0.into()]).await?.iter().map(line).collect()
@@ -97,6 +100,13 @@ pub async fn list_to_stop(
 /// Remembers that the house stopped a server.
 pub async fn set_stopped(s: &impl Session, server: ServerId, month: Month, now: Timestamp) -> Result<()> {
     let sql = "UPDATE traffic_month SET stopped_at = $3 WHERE server_id = $1 AND month = $2";
+    s.execute(sql, vec![server.0.into(), month.0.into(), now.0.into()]).await?;
+    Ok(())
+}
+
+/// Remembers that the house slowed a server down.
+pub async fn set_slowed(s: &impl Session, server: ServerId, month: Month, now: Timestamp) -> Result<()> {
+    let sql = "UPDATE traffic_month SET slowed_at = $3 WHERE server_id = $1 AND month = $2";
     s.execute(sql, vec![server.0.into(), month.0.into(), now.0.into()]).await?;
     Ok(())
 }

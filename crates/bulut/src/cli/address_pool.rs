@@ -1,6 +1,6 @@
 //! Room: the command line. `bulut address-pool …`: which addresses servers get, on the box.
 //!
-//! Promises: a change holds at once, without a restart; what needs one is said.
+//! Promises: a change holds at once, without a restart.
 
 use super::context::Context;
 use super::failure::Result;
@@ -151,8 +151,8 @@ async fn run_add(context: &Context, add: Add) -> Result<()> {
     }
     if address_pools::is_private(stock.pool.network) {
         context.output.note(
-            "The network is private. With routed networking its servers reach the outside once `bulut serve` has been \
-             restarted, which translates their addresses; guests go on running meanwhile.",
+            "The network is private. With routed networking `bulut serve` translates its addresses on their way out within a \
+             few seconds.",
         );
     }
     Ok(())
@@ -202,11 +202,12 @@ fn show_all(context: &Context, app: &App, stocks: &[Stock]) {
             state(stock).to_owned(),
             count(stock.free()),
             stock.used.to_string(),
+            utilisation(stock),
             stock.reserved.to_string(),
             stock.resting.to_string(),
         ]
     };
-    let head = ["id", "region", "network", "per server", "state", "free", "used", "reserved", "resting"];
+    let head = ["id", "region", "network", "per server", "state", "free", "used", "", "reserved", "resting"];
     context.output.table(&head, stocks.iter().map(row).collect());
 }
 
@@ -221,6 +222,12 @@ fn per_server(stock: &Stock) -> String {
 /// A number of addresses; those of an IPv6 pool with single addresses never run out.
 fn count(number: Option<u64>) -> String {
     number.map_or_else(|| "unlimited".to_owned(), |number| number.to_string())
+}
+
+/// How much of what servers could have is used; nothing for a pool that never runs out.
+fn utilisation(stock: &Stock) -> String {
+    let of = stock.total.map(|total| total.saturating_sub(stock.reserved)).filter(|of| *of > 0);
+    of.map(|of| format!("{:.1} %", stock.used as f64 * 100.0 / of as f64)).unwrap_or_default()
 }
 
 fn join(parts: &[impl ToString]) -> String {

@@ -4,8 +4,10 @@
 use super::context::Context;
 use super::failure::{Failure, Result};
 use super::settings::Settings;
-use crate::domain::traffic;
+use crate::app::App;
+use crate::domain::{rates, traffic};
 use bulut_model::ServerId;
+use bulut_model::rate::parse_bps;
 use bulut_model::traffic_month::{AtLimit, BYTES_PER_TB, Month};
 use bulut_store::traffic_months::Line;
 use clap::{Args, Subcommand};
@@ -17,7 +19,7 @@ pub enum TrafficCommand {
     /// List what servers moved in a month, those first that moved most
     #[command(visible_alias = "ls")]
     List(List),
-    /// Show or set what becomes of servers of a package that have used all: nothing or stop
+    /// Show or set what becomes of servers of a package that have used all: nothing, slow, bill or stop
     AtLimit(AtLimitOf),
     /// Let a server use more than its package includes until this month is over
     Allow(Allow),
@@ -38,10 +40,14 @@ pub struct List {
 pub struct AtLimitOf {
     /// Slug of the package; all packages are shown if absent
     package: Option<String>,
-    /// nothing, or stop: they are powered off, and start again in the next month, with a larger package, or when they
-    /// are allowed more
+    /// nothing; slow: they are slowed down until the month is over, they get a larger package or are allowed more; bill:
+    /// what they move beyond it costs extra; stop: they are powered off, and start again in the next month, with a larger
+    /// package, or when they are allowed more
     #[arg(requires = "package")]
     action: Option<String>,
+    /// With slow: how fast they still are, bits per second, like 1M
+    #[arg(long, requires = "action")]
+    rate: Option<String>,
     #[command(flatten)]
     settings: Settings,
 }
@@ -101,11 +107,7 @@ async fn run_list(context: &Context, list: List) -> Result<()> {
 async fn at_limit(context: &Context, of: AtLimitOf) -> Result<()> {
     let app = of.settings.open().await?;
     if let (Some(package), Some(action)) = (&of.package, &of.action) {
-        let action = AtLimit::parse(action)?;
-        traffic::set_at_limit(&app, package, action).await?;
-        let what = if action == AtLimit::Stop { "are stopped" } else { "go on" };
-        context.output.note(&format!("Servers of {package} {what} when their traffic is used up."));
-        return Ok(());
+        return set_at_limit(context, &app, package, AtLimit::parse(action)?, of.rate.as_deref()).await;
     }
     let mut all = traffic::at_limits(&app).await?;
     if let Some(package) = &of.package {
@@ -127,6 +129,30 @@ async fn at_limit(context: &Context, of: AtLimitOf) -> Result<()> {
     Ok(())
 }
 
+async fn set_at_limit(
+    context: &Context,
+    app: &App,
+    package: &str,
+    action: AtLimit,
+    rate: Option<&str>,
+) -> Result<()> {
+    if let Some(rate) = rate {
+        if action != AtLimit::Slow {
+            return Err(Failure::refused("--rate goes with the action slow"));
+        }
+        rates::set_slow(app, package, parse_bps("rate", rate)?).await?;
+    }
+    traffic::set_at_limit(app, package, action).await?;
+    let what = match action {
+        AtLimit::Nothing => "go on",
+        AtLimit::Slow => "are slowed down",
+        AtLimit::Bill => "go on, and what they move from then on is billed,",
+        AtLimit::Stop => "are stopped",
+    };
+    context.output.note(&format!("Servers of {package} {what} when their traffic is used up."));
+    Ok(())
+}
+
 /// Bytes in GB, the thousandth part of the TB of packages.
 pub(super) fn gigabytes(bytes: u64) -> String {
     format!("{:.3}", bytes as f64 / (BYTES_PER_TB / 1000) as f64)
@@ -138,10 +164,14 @@ fn percent(line: &Line) -> Option<f64> {
 }
 
 fn row(line: &Line) -> Vec<String> {
-    let note = match (line.used.is_allowed_more, line.stopped_at) {
-        (true, _) => "allowed more".to_owned(),
-        (false, Some(at)) => format!("stopped {}", at.wire()),
-        (false, None) => String::new(),
+    let note = match (line.used.is_allowed_more, line.stopped_at, line.slowed_at) {
+        (true, ..) => "allowed more".to_owned(),
+        (false, Some(at), _) => format!("stopped {}", at.wire()),
+        (false, None, Some(at)) => format!("slowed down {}", at.wire()),
+        (false, None, None) if line.used.billable_bytes() > 0 => {
+            format!("{} GB beyond", gigabytes(line.used.billable_bytes()))
+        }
+        (false, None, None) => String::new(),
     };
     vec![
         line.server.to_string(),
@@ -170,5 +200,7 @@ fn value(line: &Line) -> Value {
         "at_limit": line.used.at_limit.as_str(),
         "is_allowed_more": line.used.is_allowed_more,
         "stopped_at": line.stopped_at.map(|at| at.wire()),
+        "slowed_at": line.slowed_at.map(|at| at.wire()),
+        "billable_bytes": line.used.billable_bytes(),
     })
 }

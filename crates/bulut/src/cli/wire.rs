@@ -169,6 +169,24 @@ pub struct NativeServer {
     /// When it is powered off if it goes on idling, UTC.
     #[serde(default)]
     pub powers_off_at: Option<String>,
+    /// IPv4 addresses that it has besides.
+    #[serde(default)]
+    pub further_ipv4: Vec<String>,
+    /// How fast it is.
+    #[serde(default)]
+    pub rates: Rates,
+    /// Frames that were dropped because its machine had no right to send them.
+    #[serde(default)]
+    pub forged_frames: u64,
+}
+
+/// Bits per second in each direction; none where nothing holds them back.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rates {
+    /// What the server receives.
+    pub down_bps: Option<u64>,
+    /// What the server sends.
+    pub up_bps: Option<u64>,
 }
 
 /// An API key.

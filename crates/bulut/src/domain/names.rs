@@ -15,7 +15,7 @@ use bulut_model::operation::OperationKind;
 use bulut_model::server::Server;
 use bulut_model::{Error, OperationId, Result, ServerId};
 use bulut_store::operations::{self, Subject};
-use bulut_store::{Tx, names};
+use bulut_store::{Tx, addresses, names};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -102,7 +102,9 @@ pub async fn warning(app: &App, server: &Server, name: &str) -> Result<Option<St
     }
     let ipv4 = server.ipv4.as_ref().map(|v4| IpAddr::V4(v4.address));
     let ipv6 = server.ipv6.as_ref().map(|v6| IpAddr::V6(v6.address));
-    let addresses: Vec<IpAddr> = ipv4.into_iter().chain(ipv6).collect();
+    let further = addresses::further(app.store(), server.id).await?;
+    let further = further.iter().map(|taken| IpAddr::V4(taken.address));
+    let addresses: Vec<IpAddr> = ipv4.into_iter().chain(ipv6).chain(further).collect();
     Ok(look_up(name).await.and_then(|found| missing(name, &addresses, &found)))
 }
 

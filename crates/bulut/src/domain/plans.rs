@@ -4,11 +4,14 @@
 //! know: drivers, or how steps are carried out.
 
 use bulut_model::catalog::{ImageFiles, Package};
+use bulut_model::firewall::FirewallRule;
+use bulut_model::rate::Rates;
 use bulut_model::server::{Power, Server};
 use bulut_model::{Error, ImageId, PackageId, Result};
 use bulut_store::nodes::Size;
 use bulut_store::servers::NewDisk;
 use serde::{Deserialize, Serialize};
+use std::net::Ipv4Addr;
 
 /// What is to change.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -26,6 +29,30 @@ pub struct Plan {
     pub hostname: Option<String>,
     /// Its guest is not asked: the reset button is pressed.
     pub is_forced: bool,
+    /// What its network will be.
+    pub network: NetworkPlan,
+}
+
+/// What is to change of a server's network.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct NetworkPlan {
+    /// Its rules, all of them.
+    pub firewall: Option<Vec<FirewallRule>>,
+    /// A further address, which the server has taken already and gives back if it comes to nothing.
+    pub takes: Option<Ipv4Addr>,
+    /// A further address that it gives back once nothing leads to the machine by it any more.
+    pub gives_back: Option<Ipv4Addr>,
+    /// How fast it is to be.
+    pub rates: Option<Rates>,
+}
+
+impl NetworkPlan {
+    /// What undoes it, laid over the row that has not changed but for the address that was taken.
+    #[must_use]
+    pub fn undoing(&self) -> Self {
+        Self { gives_back: self.takes, ..Self::default() }
+    }
 }
 
 /// A new size, whose room is reserved as far as it is larger.
@@ -41,6 +68,9 @@ pub struct NewSize {
     pub disk_gib: u64,
     /// Traffic in a month, TB.
     pub traffic_tb: u64,
+    /// How fast its network is; as before if absent.
+    #[serde(default)]
+    pub rates: Option<Rates>,
 }
 
 /// A new disk.

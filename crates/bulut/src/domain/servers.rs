@@ -21,7 +21,7 @@ use bulut_model::server::{Phase, Power, Server, SizeChange};
 use bulut_model::snapshot::check_disk;
 use bulut_model::{AccountId, Error, OperationId, Result, ServerId, SnapshotId};
 use bulut_store::operations::Subject;
-use bulut_store::{Session, accounts, images, nodes, operations, servers};
+use bulut_store::{Session, accounts, images, nodes, operations, rates, servers};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -308,6 +308,7 @@ pub async fn upgrade(
         memory_mib: package.memory_mib,
         disk_gib,
         traffic_tb: package.traffic_tb,
+        rates: Some(rates::of_package(&change.tx, package.id).await?),
     };
     // What it has stays reserved until it has the new size; only what it gets more is reserved now.
     let has = size_of(&server);

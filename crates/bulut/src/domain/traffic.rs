@@ -54,7 +54,12 @@ pub async fn list(app: &App, caller: &Caller, id: ServerId, asked: Asked) -> Res
 
 /// What a driver tells, for the store.
 pub fn reading(usage: Usage) -> Reading {
-    Reading { epoch: usage.epoch, received_bytes: usage.received_bytes, sent_bytes: usage.sent_bytes }
+    Reading {
+        epoch: usage.epoch,
+        received_bytes: usage.received_bytes,
+        sent_bytes: usage.sent_bytes,
+        forged_frames: usage.forged_frames,
+    }
 }
 
 /// Counts what a machine has moved until now: to be done when it has stopped and before it starts, since its counters

@@ -11,7 +11,7 @@ use bulut_store::addresses::Pool;
 use bulut_store::names::Named;
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 /// What a server is called in the provider's zone where its owner has said nothing.
 pub fn default_name(zone: &str, server: ServerId) -> String {
@@ -24,8 +24,8 @@ pub fn records(settings: &Dns, servers: &[Named]) -> Vec<Record> {
     let mut records = Vec::new();
     for server in servers {
         let default = zone.as_deref().map(|zone| default_name(zone, server.server));
-        let ipv4 = server.ipv4.map(IpAddr::V4);
-        let addresses: Vec<IpAddr> = ipv4.into_iter().chain(server.ipv6.map(IpAddr::V6)).collect();
+        let ipv4 = ipv4_of(server).map(IpAddr::V4);
+        let addresses: Vec<IpAddr> = ipv4.chain(server.ipv6.map(IpAddr::V6)).collect();
         if let Some(target) = server.reverse_name.as_ref().or(default.as_ref()) {
             let back = |address: &IpAddr| Record {
                 owner: reverse::owner(*address),
@@ -42,6 +42,11 @@ pub fn records(settings: &Dns, servers: &[Named]) -> Vec<Record> {
         }
     }
     records
+}
+
+/// All IPv4 addresses of a server, its own one first.
+fn ipv4_of(server: &Named) -> impl Iterator<Item = Ipv4Addr> {
+    server.ipv4.into_iter().chain(server.further.iter().copied())
 }
 
 fn forth(name: &str, address: IpAddr) -> Record {
@@ -94,13 +99,16 @@ fn classless(settings: &Dns, pool: &Pool, servers: &[Named], zones: &mut BTreeMa
     let Some(zone) = reverse::classless_zone(network, pool.prefix, settings.classless()) else { return };
     let network = u32::from(network) >> (32 - u32::from(pool.prefix));
     let default = settings.zone();
-    let records = servers.iter().filter_map(|server| {
-        let address = server.ipv4.filter(|it| u32::from(*it) >> (32 - u32::from(pool.prefix)) == network)?;
+    let mut records = Vec::new();
+    for server in servers {
         let default = || default.as_deref().map(|zone| default_name(zone, server.server));
-        let target = server.reverse_name.clone().or_else(default)?;
-        Some(Record { owner: reverse::classless_owner(address, &zone), data: Data::Ptr(target) })
-    });
-    let records = records.collect();
+        let Some(target) = server.reverse_name.clone().or_else(default) else { continue };
+        let ours = ipv4_of(server).filter(|it| u32::from(*it) >> (32 - u32::from(pool.prefix)) == network);
+        records.extend(ours.map(|address| Record {
+            owner: reverse::classless_owner(address, &zone),
+            data: Data::Ptr(target.clone()),
+        }));
+    }
     zones.insert(zone, records);
 }
 

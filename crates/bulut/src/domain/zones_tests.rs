@@ -21,6 +21,7 @@ fn named(id: i64, ipv4: &str, name: Option<&str>, claimed: bool) -> Named {
         reverse_name: name.map(str::to_owned),
         claimed,
         ipv4: Some(ipv4.parse().unwrap()),
+        further: vec![],
         ipv6: None,
     }
 }
@@ -147,4 +148,26 @@ fn every_zone_can_be_served_and_its_digest_follows_what_it_holds() {
         .map(|(before, _)| before.origin.as_str())
         .collect();
     assert_eq!(changed, ["2.0.192.in-addr.arpa", "64/26.2.0.192.in-addr.arpa"]);
+}
+
+#[test]
+fn further_addresses_lead_to_the_servers_name_and_it_to_them() {
+    let mut server = named(1, "10.86.112.70", None, false);
+    server.further = vec!["10.86.112.71".parse().unwrap(), "10.99.0.7".parse().unwrap()];
+    let pools = [pool("10.86.112.64", 26), pool("10.99.0.0", 16)];
+    let contents = contents(&settings(Some("cloud.example")), &pools, &[server]);
+    let forth = zone(&contents, "cloud.example");
+    for address in ["10.86.112.70", "10.86.112.71", "10.99.0.7"] {
+        let record = format!("server-1.cloud.example A {address}");
+        assert!(forth.contains(&record), "{record} is not in {forth:?}");
+    }
+    let all: Vec<String> = contents.iter().flat_map(|it| zone(&contents, &it.origin)).collect();
+    for (owner, times) in [
+        ("71.112.86.10.in-addr.arpa", 1),
+        ("7.0.99.10.in-addr.arpa", 1),
+        ("71.64/26.112.86.10.in-addr.arpa", 1),
+    ] {
+        let record = format!("{owner} PTR server-1.cloud.example");
+        assert_eq!(all.iter().filter(|it| **it == record).count(), times, "{record}: {all:?}");
+    }
 }

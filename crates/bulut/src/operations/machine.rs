@@ -15,8 +15,8 @@ use bulut_model::address::mac_for;
 use bulut_model::catalog::ImageFiles;
 use bulut_model::server::{Power, Server};
 use bulut_model::{Error, Result, ServerId};
-use bulut_store::{Session, addresses, servers, settings};
-use std::net::IpAddr;
+use bulut_store::{Session, addresses, firewalls, rates as store_rates, servers, settings};
+use std::net::{IpAddr, Ipv4Addr};
 
 /// The largest packet that guests send, bytes.
 const MTU: u16 = 1500;
@@ -70,7 +70,7 @@ async fn spec_of(ctx: &Context, plan: &Plan) -> Result<MachineSpec> {
         disk_gib: size.map_or(server.disk_gib, |size| size.disk_gib),
         image: image(app, details.image_files),
         snapshot: None,
-        nic: nic(app, &server).await?,
+        nic: nic(app, &server, plan).await?,
         seed: Seed {
             instance_id: details.instance_id,
             hostname: plan.hostname.clone().unwrap_or_else(|| server.hostname.clone()),
@@ -105,7 +105,9 @@ fn image(app: &App, files: ImageFiles) -> Image {
     Image { digest: files.digest, disk: dir.join("disk.qcow2"), boot }
 }
 
-async fn nic(app: &App, server: &Server) -> Result<Nic> {
+/// The machine's interface as the plan wants it.
+pub async fn nic(app: &App, server: &Server, plan: &Plan) -> Result<Nic> {
+    let planned = &plan.network;
     let taken = addresses::find_ipv4(app.store(), server.id).await?;
     let mut resolvers = taken.as_ref().map(|taken| taken.pool.resolvers.clone()).unwrap_or_default();
     let ipv4 = match taken {
@@ -128,10 +130,28 @@ async fn nic(app: &App, server: &Server) -> Result<Nic> {
         ipv6,
         resolvers,
         mtu: MTU,
-        more_ipv4: vec![],
-        firewall: vec![],
-        rates: Rates::default(),
+        more_ipv4: further(app, server.id, planned.gives_back).await?,
+        firewall: match &planned.firewall {
+            Some(rules) => rules.clone(),
+            None => firewalls::list(app.store(), server.id).await?,
+        },
+        rates: rates(app, server.id, plan).await?,
     })
+}
+
+/// The addresses that a server has besides its own, but for one that it is to give back.
+async fn further(app: &App, id: ServerId, gives_back: Option<Ipv4Addr>) -> Result<Vec<Ipv4Addr>> {
+    let taken = addresses::further(app.store(), id).await?;
+    Ok(taken.into_iter().map(|taken| taken.address).filter(|it| Some(*it) != gives_back).collect())
+}
+
+async fn rates(app: &App, id: ServerId, plan: &Plan) -> Result<Rates> {
+    let planned = plan.network.rates.or_else(|| plan.size.and_then(|size| size.rates));
+    let rates = match planned {
+        Some(rates) => rates,
+        None => store_rates::of_server(app.store(), id).await?,
+    };
+    Ok(Rates { up_bps: rates.up_bps, down_bps: rates.down_bps })
 }
 
 /// A byte that tells installations on one wire apart; chosen once.

@@ -7,6 +7,7 @@ pub mod machine;
 mod server_create;
 mod server_destroy;
 mod server_hostname;
+mod server_network;
 mod server_password;
 mod server_reboot;
 mod server_reinstall;
@@ -34,6 +35,7 @@ pub fn definition(kind: OperationKind) -> &'static Definition {
         OperationKind::ServerRestore => &server_restore::DEFINITION,
         OperationKind::ServerReinstall => &server_reinstall::DEFINITION,
         OperationKind::ServerHostname => &server_hostname::DEFINITION,
+        OperationKind::ServerNetwork => &server_network::DEFINITION,
         OperationKind::SnapshotCreate => &snapshot_create::DEFINITION,
         OperationKind::SnapshotDestroy => &snapshot_destroy::DEFINITION,
     }

@@ -39,7 +39,7 @@ fn done<'a>(ctx: &'a Context, tx: &'a Tx, _: Option<Power>) -> BoxFuture<'a, Res
         // Both sizes were reserved, as far as each is larger; the old one's part is given back.
         let spare = size_of(&server).max(size.size()).less(size.size());
         nodes::release(tx, server.node, spare).await?;
-        servers::set_size(tx, server.id, size.package, size.size(), size.traffic_tb).await?;
+        servers::set_size(tx, server.id, size.package, size.size(), size.traffic_tb, size.rates).await?;
         machine::settle_running(ctx, tx).await
     })
 }

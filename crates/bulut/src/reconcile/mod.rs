@@ -4,6 +4,7 @@
 pub mod machines;
 pub mod mails;
 pub mod names;
+pub mod private_networks;
 pub mod run_modes;
 pub mod seeds;
 pub mod snapshots;
@@ -25,11 +26,13 @@ const SWEEP_EVERY: Duration = Duration::from_secs(600);
 
 /// Runs all loops until `stop`.
 pub async fn run(app: App, stop: CancellationToken) {
+    let told = private_networks::Told::default();
     tokio::join!(
         machines::watch(app.clone(), stop.clone()),
         mails::send(app.clone(), stop.clone()),
         names::follow(app.clone(), stop.clone()),
         every(EVERY, stop.clone(), || seeds::forget(&app)),
+        every(EVERY, stop.clone(), || private_networks::look(&app, &told)),
         every(EVERY.min(app.config().idle.look_every()), stop.clone(), || run_modes::look(&app)),
         every(SNAPSHOTS_EVERY, stop.clone(), || snapshots::look(&app)),
         every(SWEEP_EVERY, stop.clone(), || sweep::all(&app)),

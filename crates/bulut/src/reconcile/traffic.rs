@@ -1,14 +1,15 @@
 //! Traffic: every minute the counters of all machines are read, and what they have grown by is added to the minute
-//! that has passed; then servers are stopped whose package wants that when its traffic is used up. Every hour old
-//! samples are rolled up.
+//! that has passed; then servers are stopped or slowed down whose package wants that when its traffic is used up, and
+//! those that should be faster or slower than they are told so. Every hour old samples are rolled up.
 
 use crate::app::App;
+use crate::domain::rates::tell;
 use crate::domain::traffic::{reading, stop_at_limit};
 use bulut_compute::{DriverError, Usage};
 use bulut_model::traffic::{Minute, Reading};
 use bulut_model::traffic_month::Month;
 use bulut_model::{NodeId, Result, ServerId};
-use bulut_store::{servers, traffic, traffic_months};
+use bulut_store::{rates, servers, traffic, traffic_months};
 use futures_util::StreamExt as _;
 use std::collections::HashSet;
 use std::time::Duration;
@@ -19,8 +20,8 @@ const AT_ONCE: usize = 8;
 /// Machines whose counters are written in one transaction.
 const BATCH: usize = 100;
 const MINUTE: Duration = Duration::from_secs(60);
-/// Servers of a node that are stopped in one look.
-const STOPPED_AT_ONCE: i64 = 100;
+/// Servers of a node that are stopped, or told their rates, in one look.
+const CHANGED_AT_ONCE: i64 = 100;
 /// Hours or days that are made in one transaction.
 const ROLLED_AT_ONCE: i64 = 200;
 /// Samples that are forgotten by one statement.
@@ -49,6 +50,27 @@ async fn look(app: &App) {
     if let Err(error) = hold_to_limits(app).await {
         tracing::warn!(%error, "servers were not held to their traffic; the next minute does it");
     }
+    if let Err(error) = hold_to_rates(app).await {
+        tracing::warn!(%error, "servers were not told their rates; the next minute does it");
+    }
+}
+
+/// Tells the servers of this process's nodes their rates, where those are others than they had: what is slowed down until
+/// the month is over, what need not be slow any more, and those whose package has changed.
+pub async fn hold_to_rates(app: &App) -> Result<()> {
+    let month = Month::of(app.clock().now());
+    for node in app.nodes() {
+        // Where rates mean nothing, nobody waits for one either.
+        if !app.driver(node)?.abilities().filters {
+            continue;
+        }
+        for (server, account) in rates::list_to_tell(app.store(), node, month, CHANGED_AT_ONCE).await? {
+            if let Err(error) = tell(app, server, account).await {
+                tracing::warn!(server.id = server.0, %error, "a server was not told its rates");
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Stops the servers of this process's nodes that have used up their month, where their package wants that.
@@ -56,7 +78,7 @@ pub async fn hold_to_limits(app: &App) -> Result<()> {
     let month = Month::of(app.clock().now());
     for node in app.nodes() {
         for (server, account) in
-            traffic_months::list_to_stop(app.store(), node, month, STOPPED_AT_ONCE).await?
+            traffic_months::list_to_stop(app.store(), node, month, CHANGED_AT_ONCE).await?
         {
             if let Err(error) = stop_at_limit(app, server, account).await {
                 tracing::warn!(server.id = server.0, %error, "a server beyond its traffic was not stopped");

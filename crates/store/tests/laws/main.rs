@@ -27,6 +27,7 @@ mod operations;
 mod orders;
 mod pools;
 mod races;
+mod server_networks;
 mod servers;
 mod sessions;
 mod signing_keys;

@@ -66,9 +66,10 @@ async fn all_servers_that_exist_are_told_with_their_names_and_addresses(db: Db) 
             reverse_name: Some("Web.Example".into()),
             claimed: false,
             ipv4,
+            further: vec![],
             ipv6: Some(ipv6.address),
         },
-        Named { server: bare, reverse_name: None, claimed: false, ipv4: None, ipv6: None },
+        Named { server: bare, reverse_name: None, claimed: false, ipv4: None, further: vec![], ipv6: None },
     ];
     assert_eq!(names::all(s).await.unwrap(), expected);
     let server = servers::find(s, named).await.unwrap().unwrap();

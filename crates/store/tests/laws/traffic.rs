@@ -26,7 +26,7 @@ fn sample(minute: i64, received_bytes: u64, sent_bytes: u64) -> Sample {
 }
 
 fn reading(epoch: &str, received_bytes: u64, sent_bytes: u64) -> Reading {
-    Reading { epoch: epoch.into(), received_bytes, sent_bytes }
+    Reading { epoch: epoch.into(), received_bytes, sent_bytes, forged_frames: 0 }
 }
 
 async fn samples(s: &Store, server: ServerId) -> Vec<Sample> {

@@ -68,8 +68,12 @@ async fn what_is_counted_stands_in_minute_and_month_or_in_neither(db: Db) {
     let s = &db.store;
     let server = World::new(s).await.server(s, "web1").await;
     let at_minute = minute("2028-02-29T23:59:00Z");
-    let reading =
-        |epoch: &str, bytes| Reading { epoch: epoch.into(), received_bytes: bytes, sent_bytes: bytes };
+    let reading = |epoch: &str, bytes| Reading {
+        epoch: epoch.into(),
+        received_bytes: bytes,
+        sent_bytes: bytes,
+        forged_frames: 0,
+    };
     for (epoch, bytes, keep) in [("a", 100, true), ("a", 150, false), ("a", 160, true), ("b", 5, true)] {
         let tx = s.begin().await.unwrap();
         traffic::record(&tx, server, &reading(epoch, bytes), Minute(at_minute), at(0)).await.unwrap();

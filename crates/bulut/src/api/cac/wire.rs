@@ -264,6 +264,7 @@ const fn action_word(kind: OperationKind) -> &'static str {
         OperationKind::ServerRestore => "restore",
         OperationKind::ServerReinstall => "reimage",
         OperationKind::ServerHostname => "rdns",
+        OperationKind::ServerNetwork => "network",
         OperationKind::SnapshotCreate => "snapshot",
         OperationKind::SnapshotDestroy => "deletesnapshot",
     }

@@ -2,10 +2,12 @@
 //!
 //! Promises: plain JSON; failures are problems as in RFC 9457. Must not know: rules, which are the domain's.
 
+mod addresses;
 mod api_keys;
 mod consoles;
 pub mod error;
 mod extract;
+mod firewalls;
 mod health;
 mod hostnames;
 mod pools;
@@ -14,7 +16,7 @@ pub mod wire;
 
 use crate::app::App;
 use axum::Router;
-use axum::routing::{get, post, put};
+use axum::routing::{delete, get, post, put};
 
 /// The routes.
 pub fn router(app: App) -> Router {
@@ -29,6 +31,10 @@ pub fn router(app: App) -> Router {
         .route("/v2/servers/{id}", get(servers::get).put(servers::rename))
         .route("/v2/servers/{id}/run-mode", put(servers::set_run_mode))
         .route("/v2/servers/{id}/hostname", get(hostnames::get).put(hostnames::put))
+        .route("/v2/servers/{id}/addresses", get(addresses::list).post(addresses::add))
+        .route("/v2/servers/{id}/addresses/{address}", delete(addresses::remove))
+        .route("/v2/servers/{id}/firewall", get(firewalls::list).put(firewalls::set).post(firewalls::add))
+        .route("/v2/servers/{id}/firewall/{number}", delete(firewalls::remove))
         .route("/v2/servers/{id}/setup", get(servers::setup))
         .route("/v2/servers/{id}/serial-log", get(servers::serial_log))
         .route("/v2/servers/{id}/console", post(consoles::open))

@@ -7,7 +7,7 @@ use crate::api::native::wire::{ServerView, Setup};
 use crate::api::params::Param;
 use crate::app::App;
 use crate::domain::access::Caller;
-use crate::domain::{run_modes, servers};
+use crate::domain::{networks, run_modes, servers};
 use axum::Json;
 use axum::extract::{FromRef, FromRequestParts, RawPathParams, State};
 use axum::http::header::CONTENT_TYPE;
@@ -81,7 +81,14 @@ pub async fn set_run_mode(
 async fn view(app: &App, caller: &Caller, id: ServerId) -> Result<ServerView, Error> {
     let server = servers::get(app, caller, id).await?;
     let powers_off_at = run_modes::deadline(app, caller, id).await?.map(Timestamp::wire);
-    Ok(ServerView { powers_off_at, ..server.into() })
+    let network = networks::get(app, caller, id).await?;
+    Ok(ServerView {
+        powers_off_at,
+        further_ipv4: network.further.iter().map(ToString::to_string).collect(),
+        rates: network.rates.into(),
+        forged_frames: network.forged_frames,
+        ..server.into()
+    })
 }
 
 /// `GET /v2/servers/{id}/setup`

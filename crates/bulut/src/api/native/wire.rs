@@ -2,10 +2,14 @@
 //!
 //! Must not know: where the values come from.
 
+use crate::domain::addresses::{self, Held};
+use crate::domain::firewalls;
 use crate::domain::names::Called;
 use bulut_compute::SetupStatus;
 use bulut_model::api_key::ApiKey;
+use bulut_model::firewall::{Action, Direction, FirewallRule, Protocol};
 use bulut_model::pool::{Pool, Resources};
+use bulut_model::rate::Rates;
 use bulut_model::run_mode::RunMode;
 use bulut_model::server::{Phase, Power, Server};
 use serde::Serialize;
@@ -42,6 +46,12 @@ pub struct ServerView {
     pub ipv4: Option<Address>,
     /// IPv6.
     pub ipv6: Option<Address>,
+    /// IPv4 addresses that it has besides.
+    pub further_ipv4: Vec<String>,
+    /// How fast it is now.
+    pub rates: RatesView,
+    /// Frames that were dropped because the machine had no right to send them, of all its life.
+    pub forged_frames: u64,
     /// Where its ssh port is reached from the node: its own address, or a forwarded port on loopback.
     pub ssh: Option<Endpoint>,
     /// Whether it draws on its account's resource pool, and so costs nothing by the hour.
@@ -58,6 +68,22 @@ pub struct ServerView {
     pub active_operations: Vec<i64>,
     /// Tags.
     pub tags: Vec<String>,
+}
+
+/// Bits per second in each direction; none where nothing holds them back.
+#[derive(Debug, Default, PartialEq, Eq, Serialize)]
+pub struct RatesView {
+    /// What the server receives.
+    pub down_bps: Option<u64>,
+    /// What the server sends.
+    pub up_bps: Option<u64>,
+}
+
+impl From<Rates> for RatesView {
+    fn from(rates: Rates) -> Self {
+        let held = |bps: u64| (bps > 0).then_some(bps);
+        Self { down_bps: held(rates.down_bps), up_bps: held(rates.up_bps) }
+    }
 }
 
 /// An address and how to reach the world from it.
@@ -213,6 +239,117 @@ pub struct HostnameOrdered {
     pub warning: Option<String>,
 }
 
+/// A server's firewall.
+#[derive(Debug, Serialize)]
+pub struct FirewallView {
+    /// The rules in their order; the first that fits decides.
+    pub rules: Vec<RuleView>,
+    /// What becomes of what no rule fits.
+    pub otherwise: Action,
+}
+
+impl FirewallView {
+    /// Of these rules.
+    pub fn of(rules: &[FirewallRule]) -> Self {
+        Self { rules: (1..).zip(rules).map(RuleView::of).collect(), otherwise: Action::Allow }
+    }
+}
+
+/// A rule of a firewall.
+#[derive(Debug, Serialize)]
+pub struct RuleView {
+    /// Its place, counted from 1.
+    pub number: usize,
+    /// All of it in words, as the calls that set rules take it.
+    pub rule: String,
+    /// Who begins: `in` or `out`.
+    pub direction: Direction,
+    /// `allow` or `deny`.
+    pub action: Action,
+    /// `tcp`, `udp`, `icmp` or `any`.
+    pub protocol: Protocol,
+    /// `80` or `8000-8100`; none for all.
+    pub ports: Option<String>,
+    /// Where the other side is; none for anywhere.
+    pub network: Option<String>,
+}
+
+impl RuleView {
+    fn of((number, rule): (usize, &FirewallRule)) -> Self {
+        Self {
+            number,
+            rule: rule.to_string(),
+            direction: rule.direction,
+            action: rule.action,
+            protocol: rule.protocol,
+            ports: rule.ports.map(|ports| ports.to_string()),
+            network: rule.network.map(|network| network.to_string()),
+        }
+    }
+}
+
+/// That a server is about to have another firewall.
+#[derive(Debug, Serialize)]
+pub struct FirewallOrdered {
+    /// The event that changes it.
+    pub event_id: i64,
+    /// What it will be.
+    #[serde(flatten)]
+    pub firewall: FirewallView,
+}
+
+impl From<firewalls::Ordered> for FirewallOrdered {
+    fn from(ordered: firewalls::Ordered) -> Self {
+        Self { event_id: ordered.operation.0, firewall: FirewallView::of(&ordered.rules) }
+    }
+}
+
+/// All addresses of a server.
+#[derive(Debug, Serialize)]
+pub struct AddressesView {
+    /// Those that it was made with, then the further ones.
+    pub addresses: Vec<AddressView>,
+}
+
+/// An address of a server.
+#[derive(Debug, Serialize)]
+pub struct AddressView {
+    /// The address, the prefix and the gateway.
+    #[serde(flatten)]
+    pub address: Address,
+    /// The server was not made with it, and can give it back.
+    pub further: bool,
+}
+
+impl From<Vec<Held>> for AddressesView {
+    fn from(held: Vec<Held>) -> Self {
+        let view = |held: Held| AddressView {
+            address: Address {
+                address: held.address.to_string(),
+                prefix: held.prefix,
+                gateway: held.gateway.to_string(),
+            },
+            further: held.is_further,
+        };
+        Self { addresses: held.into_iter().map(view).collect() }
+    }
+}
+
+/// That a server is about to have an address more or less.
+#[derive(Debug, Serialize)]
+pub struct AddressOrdered {
+    /// The event that changes it.
+    pub event_id: i64,
+    /// The address.
+    pub address: String,
+}
+
+impl From<addresses::Ordered> for AddressOrdered {
+    fn from(ordered: addresses::Ordered) -> Self {
+        Self { event_id: ordered.operation.0, address: ordered.address.to_string() }
+    }
+}
+
 impl Endpoint {
     fn parse(text: &str) -> Option<Self> {
         let address: SocketAddr = text.parse().ok()?;
@@ -240,6 +377,9 @@ impl From<Server> for ServerView {
                 prefix: v6.prefix,
                 gateway: v6.gateway.to_string(),
             }),
+            further_ipv4: Vec::new(),
+            rates: RatesView::default(),
+            forged_frames: 0,
             ssh: server.ssh_endpoint.as_deref().and_then(Endpoint::parse),
             in_pool: server.in_pool,
             run_mode: server.run_mode,

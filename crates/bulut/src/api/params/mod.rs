@@ -171,6 +171,15 @@ impl Params {
         if values.is_empty() { Err(param.missing()) } else { Ok(values) }
     }
 
+    /// As [`Params::list`], of a parameter that must be given: if it is to be empty, by an array of nothing, which only
+    /// JSON can say.
+    ///
+    /// Errors: `Invalid` when it is missing.
+    pub fn given_list(&self, param: &Param) -> Result<Vec<String>> {
+        let values = self.list(param)?;
+        if values.is_empty() && !self.is_nothing(param) { Err(param.missing()) } else { Ok(values) }
+    }
+
     /// As [`Params::list`], but blanks separate values too, and it must be given: if it is to be empty, by an array
     /// of nothing, which only JSON can say.
     ///

@@ -3,10 +3,12 @@
 //! Promises: a server is named by its id or by its name, where only one has it. Must not know: the domain; what these
 //! commands can do, any client can.
 
+pub mod address;
 pub mod change;
 pub mod console;
 pub mod create;
 pub mod destroy;
+pub mod firewall;
 pub mod hostname;
 pub mod list;
 pub mod log;
@@ -52,6 +54,12 @@ pub enum ServerCommand {
     Reinstall(change::Reinstall),
     /// Call a server by another name, or show what it is called
     Hostname(hostname::Hostname),
+    /// Say who may begin to speak to a server, and to whom it may
+    #[command(subcommand)]
+    Firewall(firewall::FirewallCommand),
+    /// List the addresses of a server, give it one more, or take one back
+    #[command(subcommand)]
+    Address(address::AddressCommand),
     /// Delete a server and its disk for good
     Destroy(destroy::Destroy),
     /// Log in to a server by ssh, or run a command there
@@ -87,6 +95,8 @@ pub async fn run(context: &Context, command: ServerCommand) -> Result<()> {
         ServerCommand::Restore(which) => change::restore(context, &cloud, which).await,
         ServerCommand::Reinstall(which) => change::reinstall(context, &cloud, which).await,
         ServerCommand::Hostname(which) => hostname::run(context, &cloud, which).await,
+        ServerCommand::Firewall(command) => firewall::run(context, &cloud, command).await,
+        ServerCommand::Address(command) => address::run(context, &cloud, command).await,
         ServerCommand::Destroy(which) => destroy::run(context, &cloud, which).await,
         ServerCommand::Ssh(ssh) => ssh::run(context, &cloud, ssh).await,
         ServerCommand::Console(open) => console::run(context, &cloud, &open).await,

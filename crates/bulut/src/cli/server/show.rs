@@ -4,7 +4,8 @@ use super::One;
 use crate::cli::cloud::{Cloud, parse};
 use crate::cli::context::Context;
 use crate::cli::failure::Result;
-use crate::cli::wire::{Endpoint, NativeServer, Network, Server};
+use crate::cli::wire::{Endpoint, NativeServer, Network, Rates, Server};
+use bulut_model::rate::Bps;
 use serde_json::Value;
 
 /// Runs the command.
@@ -29,6 +30,9 @@ pub async fn print(context: &Context, cloud: &Cloud, id: u64) -> Result<()> {
             server.insert("in_pool".into(), native.in_pool.into());
             server.insert("run_mode".into(), native.run_mode.into());
             server.insert("powers_off_at".into(), native.powers_off_at.into());
+            server.insert("further_ipv4".into(), native.further_ipv4.into());
+            server.insert("rates".into(), serde_json::json!(native.rates));
+            server.insert("forged_frames".into(), native.forged_frames.into());
         }
         context.output.json(&value);
         return Ok(());
@@ -59,7 +63,10 @@ fn facts(server: Server, native: NativeServer) -> Vec<(&'static str, String)> {
         ("package", server.package),
         ("size", format!("{} CPU, {} GB memory, {} GB disk", server.cpu, server.memory, server.disk)),
         ("IPv4", address(&server.networks.v4)),
+        ("further", native.further_ipv4.join(", ")),
         ("IPv6", address(&server.networks.v6)),
+        ("rates", rates(native.rates)),
+        ("forgeries", forgeries(native.forged_frames)),
         ("ssh", native.ssh.map(|ssh| ssh_command(&ssh)).unwrap_or_default()),
         ("run mode", mode),
         ("tags", server.tags.join(", ")),
@@ -73,6 +80,20 @@ fn address(network: &Network) -> String {
         return String::new();
     }
     format!("{} netmask {} gateway {}", network.ip, network.netmask, network.gateway)
+}
+
+/// Nothing where nothing holds the server back.
+fn rates(rates: Rates) -> String {
+    let (down, up) = (Bps(rates.down_bps.unwrap_or(0)), Bps(rates.up_bps.unwrap_or(0)));
+    if rates == Rates::default() { String::new() } else { format!("{down} down, {up} up, bits per second") }
+}
+
+fn forgeries(frames: u64) -> String {
+    if frames == 0 {
+        String::new()
+    } else {
+        format!("{frames} frames dropped, which it had no right to send")
+    }
 }
 
 fn ssh_command(ssh: &Endpoint) -> String {
@@ -101,7 +122,13 @@ mod tests {
         assert_eq!(find("ssh"), Some("ssh -p 2201 root@127.0.0.1"));
         assert_eq!(find("run mode"), Some("safe, off at 2026-01-08T00:00:00Z if it goes on idling"));
         assert_eq!(find("IPv6"), None);
-        assert_eq!(find("under way"), None);
+        for none in ["under way", "rates", "forgeries", "further"] {
+            assert_eq!(find(none), None);
+        }
+        assert_eq!(
+            rates(Rates { down_bps: Some(100_000_000), up_bps: None }),
+            "100M down, unlimited up, bits per second"
+        );
         assert_eq!(find("IPv4"), Some("10.0.0.2 netmask 255.255.255.192 gateway 10.0.0.1"));
     }
 }
