@@ -10,7 +10,7 @@ use sea_orm::{
     TryGetable, Value,
 };
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
@@ -30,12 +30,28 @@ pub struct Store {
     db: DatabaseConnection,
     backend: Backend,
     turns: Turns,
+    breath: Breath,
 }
 
 /// On SQLite, whose turn it is to write. Writers of this process queue here in the order in which they came;
 /// SQLite itself lets them try again after growing pauses, so that the unlucky wait long while nobody writes.
 #[derive(Clone, Debug)]
 struct Turns(Option<Arc<Mutex<()>>>);
+
+/// How many more statements reach the database: a test's way to let a process die between any two of them.
+#[derive(Clone, Debug)]
+struct Breath(Arc<AtomicI64>);
+
+impl Breath {
+    const ENDLESS: i64 = i64::MAX;
+
+    fn draw(&self) -> Result<(), Failure> {
+        if self.0.load(Ordering::Relaxed) == Self::ENDLESS || self.0.fetch_sub(1, Ordering::Relaxed) > 0 {
+            return Ok(());
+        }
+        Err(Failure::Away("a test has cut this process off from its database".into()))
+    }
+}
 
 /// A turn to write, over when it is dropped.
 type Turn = Option<OwnedMutexGuard<()>>;
@@ -47,6 +63,7 @@ pub struct Tx {
     tx: DatabaseTransaction,
     backend: Backend,
     failed: AtomicBool,
+    breath: Breath,
     /// Below the transaction, so that it is dropped after it.
     _turn: Turn,
 }
@@ -140,7 +157,8 @@ impl Store {
         let db = Database::connect(options)
             .await
             .map_err(|error| Error::unavailable("The database cannot be opened.", error))?;
-        Ok(Self { db, backend, turns: Turns::new(backend) })
+        let breath = Breath(Arc::new(AtomicI64::new(Breath::ENDLESS)));
+        Ok(Self { db, backend, turns: Turns::new(backend), breath })
     }
 
     /// Begins a write transaction. On SQLite it takes the write lock first, so that a read in it stays true; a
@@ -155,12 +173,20 @@ impl Store {
             sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
         };
         let turn = self.turns.take().await?;
+        self.breath.draw()?;
         let tx = self.db.begin_with_options(options).await.map_err(Failure::from)?;
-        Ok(Tx { tx, backend: self.backend, failed: AtomicBool::new(false), _turn: turn })
+        let failed = AtomicBool::new(false);
+        Ok(Tx { tx, backend: self.backend, failed, breath: self.breath.clone(), _turn: turn })
     }
 
     async fn turn_for(&self, sql: &str) -> Result<Turn, Failure> {
         self.turns.take_for(sql).await
+    }
+
+    /// For tests: so many more statements of this pool (beginnings and commits are some, too) reach the database, and
+    /// then no more, as if the process had died there. What is not committed by then never is.
+    pub fn die_after(&self, statements: u32) {
+        self.breath.0.store(i64::from(statements), Ordering::Relaxed);
     }
 
     /// Whether the database answers.
@@ -222,6 +248,7 @@ impl Tx {
                 "a transaction was to be committed after a statement of it had failed",
             ));
         }
+        self.breath.draw()?;
         self.tx.commit().await.map_err(|error| Failure::from(error).into())
     }
 
@@ -247,12 +274,14 @@ macro_rules! session {
 
             async fn execute(&self, sql: &str, values: Vec<Value>) -> Result<u64, Failure> {
                 let _turn = self.turn_for(sql).await?;
+                self.breath.draw()?;
                 let statement = statement(self.backend, sql, values);
                 Ok(self.noted(self.$field.execute_raw(statement).await)?.rows_affected())
             }
 
             async fn all(&self, sql: &str, values: Vec<Value>) -> Result<Vec<Row>, Failure> {
                 let _turn = self.turn_for(sql).await?;
+                self.breath.draw()?;
                 let statement = statement(self.backend, sql, values);
                 let rows = self.noted(self.$field.query_all_raw(statement).await)?;
                 Ok(rows.into_iter().map(Row).collect())
@@ -260,6 +289,7 @@ macro_rules! session {
 
             async fn one(&self, sql: &str, values: Vec<Value>) -> Result<Option<Row>, Failure> {
                 let _turn = self.turn_for(sql).await?;
+                self.breath.draw()?;
                 let statement = statement(self.backend, sql, values);
                 Ok(self.noted(self.$field.query_one_raw(statement).await)?.map(Row))
             }

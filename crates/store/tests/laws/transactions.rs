@@ -15,6 +15,7 @@ laws! {
     a_transaction_is_seen_when_it_is_committed
     a_transaction_that_is_dropped_leaves_no_trace_and_no_lock
     a_transaction_with_a_failed_statement_is_not_committed
+    a_process_that_dies_before_the_commit_has_written_nothing
     work_that_is_cut_off_anywhere_leaves_all_or_nothing;
     postgres:
     a_cut_connection_is_unavailable_and_the_pool_recovers;
@@ -153,5 +154,21 @@ async fn a_cut_connection_is_unavailable_and_the_pool_recovers(db: Db) {
                 assert!(met <= POOL, "the pool keeps connections that are dead");
             }
         }
+    }
+}
+
+async fn a_process_that_dies_before_the_commit_has_written_nothing(db: Db) {
+    for (statements, is_there) in [(0, false), (1, false), (2, false), (3, true)] {
+        let dying = db.open_again().await;
+        dying.die_after(statements);
+        let name = format!("died{statements}");
+        let write = async {
+            let tx = dying.begin().await?;
+            settings::set(&tx, &name, "1").await?;
+            tx.commit().await
+        };
+        assert_eq!(write.await.is_ok(), is_there, "after {statements}");
+        assert!(settings::find(&dying, &name).await.is_err(), "it is dead");
+        assert_eq!(settings::find(&db.store, &name).await.unwrap().is_some(), is_there, "after {statements}");
     }
 }
