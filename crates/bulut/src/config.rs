@@ -2,6 +2,7 @@
 //!
 //! What belongs to the cloud (regions, packages, pools, prices) is data in the database, not a setting.
 
+mod billing;
 mod dns;
 mod idle;
 mod mail;
@@ -10,6 +11,7 @@ mod rates;
 mod traffic;
 mod vnc;
 
+pub use billing::Billing;
 pub use dns::Dns;
 pub use idle::Idle;
 pub use mail::{Mail, Secret};
@@ -127,6 +129,10 @@ pub struct Config {
     /// Screens for VNC programs.
     #[config(nested)]
     pub vnc: Vnc,
+
+    /// Prices and balances.
+    #[config(nested)]
+    pub billing: Billing,
 
     /// Operations that run at the same time.
     #[config(env = "BULUT_WORKERS", default = 8)]
@@ -264,6 +270,8 @@ impl Config {
         self.mail.check()?;
         self.traffic.check()?;
         self.vnc.check()?;
+
+        self.billing.check()?;
         self.check_requests()
     }
 

@@ -49,6 +49,8 @@ pub struct Account {
     pub is_verified: bool,
     /// Whether lists of its servers leave their passwords out.
     pub hides_secrets: bool,
+    /// Whether it pays after the month, so that no order is refused for want of balance.
+    pub is_postpaid: bool,
     /// Rises when the password changes; tokens carry it, so older ones end.
     pub token_epoch: i64,
     /// Rises with every change to what the account's lists show.

@@ -22,7 +22,7 @@ pub struct New {
 }
 
 const COLUMNS: &str = "id, email, user_name, first_name, last_name, standing, is_operator, is_verified, \
-                       hides_secrets, token_epoch, revision, created_at, last_login_at";
+                       hides_secrets, is_postpaid, token_epoch, revision, created_at, last_login_at";
 
 fn account(row: &Row) -> Result<Account, Failure> {
     Ok(Account {
@@ -35,6 +35,7 @@ fn account(row: &Row) -> Result<Account, Failure> {
         is_operator: row.flag("is_operator")?,
         is_verified: row.flag("is_verified")?,
         hides_secrets: row.flag("hides_secrets")?,
+        is_postpaid: row.flag("is_postpaid")?,
         token_epoch: row.int("token_epoch")?,
         revision: row.int("revision")?,
         created_at: Timestamp(row.int("created_at")?),
@@ -134,6 +135,16 @@ pub async fn set_hides_secrets(s: &impl Session, id: AccountId, hides: bool) -> 
     s.execute(
         "UPDATE account SET hides_secrets = $2, revision = revision + 1 WHERE id = $1",
         vec![id.0.into(), i64::from(hides).into()],
+    )
+    .await?;
+    Ok(())
+}
+
+/// Says whether the account pays after the month.
+pub async fn set_postpaid(s: &impl Session, id: AccountId, is_postpaid: bool) -> Result<()> {
+    s.execute(
+        "UPDATE account SET is_postpaid = $2, revision = revision + 1 WHERE id = $1",
+        vec![id.0.into(), i64::from(is_postpaid).into()],
     )
     .await?;
     Ok(())

@@ -23,11 +23,21 @@ pub async fn begin(s: &impl Session, account: AccountId, hour: Timestamp) -> Res
     Ok(())
 }
 
-/// Some accounts that have something to be charged before `until`.
-pub async fn due(s: &impl Session, until: Timestamp, limit: i64) -> Result<Vec<AccountId>> {
-    let sql = "SELECT id FROM account WHERE is_metered = 1 AND charged_until < $1 ORDER BY id LIMIT $2";
-    let rows = s.all(sql, vec![until.0.into(), limit.into()]).await?;
+/// Some accounts that have something to be charged before `until`, those with ids above `after`, by their ids.
+pub async fn due(s: &impl Session, until: Timestamp, after: AccountId, limit: i64) -> Result<Vec<AccountId>> {
+    let sql =
+        "SELECT id FROM account WHERE is_metered = 1 AND charged_until < $1 AND id > $2 ORDER BY id LIMIT $3";
+    let rows = s.all(sql, vec![until.0.into(), after.0.into(), limit.into()]).await?;
     Ok(rows.iter().map(|row| row.int("id").map(AccountId)).collect::<Result<_, Failure>>()?)
+}
+
+/// Takes the account for a charge up to `until`, and answers up to where it is charged; none when it is already, or has
+/// nothing to be charged. On PostgreSQL its row is held until the transaction ends.
+pub async fn hold_due(s: &impl Session, account: AccountId, until: Timestamp) -> Result<Option<Timestamp>> {
+    let sql =
+        "SELECT charged_until FROM account WHERE id = $1 AND is_metered = 1 AND charged_until < $2 {lock}";
+    let row = s.one(sql, vec![account.0.into(), until.0.into()]).await?;
+    Ok(row.map(|row| row.int("charged_until")).transpose()?.map(Timestamp))
 }
 
 /// Its intervals are charged up to `until`. When all of them ended before that, it is looked at no more.

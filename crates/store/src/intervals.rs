@@ -118,24 +118,22 @@ pub async fn close(s: &impl Session, id: IntervalId, at: Timestamp, continues: b
     Ok(())
 }
 
-/// The intervals of these accounts that have a part in the span from `from` until before `to`, in the order in which
-/// they are rated: by account, kind and thing, then by their beginnings.
+/// The intervals of an account that have a part in the span from `from` until before `to`, in the order in which they
+/// are rated: by kind and thing, then by their beginnings.
 pub async fn list(
     s: &impl Session,
-    accounts: (AccountId, AccountId),
+    account: AccountId,
     from: Timestamp,
     to: Timestamp,
 ) -> Result<Vec<Interval>> {
     // Two questions of the index: a single one with OR would read every interval that ever was.
-    let select = format!("SELECT {COLUMNS} FROM usage_interval WHERE account_id BETWEEN $1 AND $2");
+    let select = format!("SELECT {COLUMNS} FROM usage_interval WHERE account_id = $1");
     let sql = format!(
-        "SELECT * FROM ({select} AND closed_at > $3 AND opened_at < $4 \
-         UNION ALL {select} AND closed_at IS NULL AND opened_at < $4) AS found \
-         ORDER BY account_id, kind, subject_id, opened_at, id"
+        "SELECT * FROM ({select} AND closed_at > $2 AND opened_at < $3 \
+         UNION ALL {select} AND closed_at IS NULL AND opened_at < $3) AS found \
+         ORDER BY kind, subject_id, opened_at, id"
     );
-    let (first, last) = accounts;
-    let rows = s.all(&sql, vec![first.0.into(), last.0.into(), from.0.into(), to.0.into()]).await?;
-    intervals(&rows)
+    intervals(&s.all(&sql, vec![account.0.into(), from.0.into(), to.0.into()]).await?)
 }
 
 /// All intervals of a server and of what belongs to it, oldest first.
@@ -167,12 +165,60 @@ pub async fn hourly(s: &impl Session, account: AccountId) -> Result<Micros> {
     Ok(Micros(row.map(|row| row.int("hourly")).transpose()?.unwrap_or(0)))
 }
 
-/// The accounts that have servers or snapshots whose intervals may have to be opened or closed, because those are
-/// there without one, or the other way round.
-pub async fn accounts_with_things(s: &impl Session) -> Result<Vec<AccountId>> {
-    let sql = "SELECT account_id FROM server WHERE phase = 'ready' \
-               UNION SELECT account_id FROM snapshot WHERE phase = 'ready' \
-               UNION SELECT account_id FROM usage_interval WHERE closed_at IS NULL ORDER BY account_id";
+/// The end of a thing's last interval, if it had one.
+pub async fn last_end(s: &impl Session, subject: Subject) -> Result<Option<Timestamp>> {
+    let sql = "SELECT MAX(closed_at) AS ended FROM usage_interval WHERE kind = $1 AND subject_id = $2";
+    let row = s.one(sql, vec![subject.kind().into(), subject.id().into()]).await?;
+    Ok(row.map(|row| row.opt_int("ended")).transpose()?.flatten().map(Timestamp))
+}
+
+fn subjects(rows: &[Row]) -> Result<Vec<(AccountId, Subject)>> {
+    let one = |row: &Row| {
+        let kind = row.text("kind")?;
+        let subject = Subject::from_row(&kind, row.int("subject_id")?);
+        let subject = subject.ok_or_else(|| Failure::Fault(format!("the kind '{kind}' is unknown")))?;
+        Ok((AccountId(row.int("account_id")?), subject))
+    };
+    Ok(rows.iter().map(one).collect::<Result<_, Failure>>()?)
+}
+
+/// Servers and snapshots that cost something and have no open interval, by account; none in a sound database.
+pub async fn unmetered(s: &impl Session) -> Result<Vec<(AccountId, Subject)>> {
+    let open = |kind: &str| {
+        format!(
+            "NOT EXISTS (SELECT 1 FROM usage_interval WHERE usage_interval.kind = '{kind}' AND \
+             usage_interval.subject_id = {kind}.id AND usage_interval.closed_at IS NULL)"
+        )
+    };
+    let sql = format!(
+        "SELECT account_id, 'server' AS kind, id AS subject_id FROM server \
+         WHERE phase = 'ready' AND in_pool = 0 AND {} \
+         UNION ALL SELECT account_id, 'snapshot' AS kind, id AS subject_id FROM snapshot \
+         WHERE phase = 'ready' AND {} ORDER BY account_id, kind, subject_id",
+        open("server"),
+        open("snapshot"),
+    );
+    subjects(&s.all(&sql, vec![]).await?)
+}
+
+/// All that has an open interval, by account.
+pub async fn list_open(s: &impl Session) -> Result<Vec<(AccountId, Subject)>> {
+    let sql = "SELECT account_id, kind, subject_id FROM usage_interval WHERE closed_at IS NULL \
+               ORDER BY account_id, kind, subject_id";
+    subjects(&s.all(sql, vec![]).await?)
+}
+
+/// Open intervals that do not say what is so: of servers that are gone, draw on a pool, or have another package or power
+/// than theirs, and of snapshots that are not there. None in a sound database.
+pub async fn untrue(s: &impl Session) -> Result<Vec<IntervalId>> {
+    let sql = "SELECT usage_interval.id AS id FROM usage_interval \
+         JOIN server ON server.id = usage_interval.subject_id \
+         WHERE usage_interval.kind = 'server' AND closed_at IS NULL AND (server.phase <> 'ready' \
+         OR server.in_pool <> 0 OR server.package_id <> usage_interval.package_id OR usage_interval.state <> \
+         CASE WHEN server.power = 'stopped' THEN 'stopped' ELSE 'running' END) \
+         UNION ALL SELECT usage_interval.id AS id FROM usage_interval \
+         JOIN snapshot ON snapshot.id = usage_interval.subject_id \
+         WHERE usage_interval.kind = 'snapshot' AND closed_at IS NULL AND snapshot.phase <> 'ready' ORDER BY id";
     let rows = s.all(sql, vec![]).await?;
-    Ok(rows.iter().map(|row| row.int("account_id").map(AccountId)).collect::<Result<_, Failure>>()?)
+    Ok(rows.iter().map(|row| row.int("id").map(IntervalId)).collect::<Result<_, Failure>>()?)
 }

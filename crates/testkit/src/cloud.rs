@@ -14,10 +14,11 @@ use bulut::vault::Vault;
 use bulut_compute::simulated::{Simulated, SimulatedConfig, World};
 use bulut_model::account::Account;
 use bulut_model::catalog::ImageFiles;
+use bulut_model::interval::disorders;
 use bulut_model::{Micros, NodeId, Timestamp};
 use bulut_store::{
-    Store, accounts as account_rows, addresses, consoles, images, ledger, migrations, nodes as node_rows,
-    operations, servers, snapshots, ssh_keys,
+    Store, accounts as account_rows, addresses, consoles, holds, images, intervals, ledger, migrations,
+    nodes as node_rows, operations, servers, snapshots, ssh_keys,
 };
 use serde_json::Value;
 use std::sync::Arc;
@@ -122,9 +123,18 @@ impl TestCloud {
         (app, node)
     }
 
+    /// Changes the settings of the next process, see [`TestCloud::restart`].
+    pub fn configure(&mut self, configure: fn(&mut Config)) {
+        self.setup.configure = configure;
+    }
+
     /// The process dies and another one starts on the same database and node. Leases of the dead one have run out.
     pub async fn restart(&mut self) {
-        let now = self.app.clock().now().plus(self.app.config().lease());
+        self.restart_at(self.app.clock().now().plus(self.app.config().lease())).await;
+    }
+
+    /// The same, at any time: clocks of hosts are set back, too.
+    pub async fn restart_at(&mut self, now: Timestamp) {
         let clock = Clock::frozen(now);
         let (app, node) =
             Self::open(&self.setup, &self.dir, &self.database, &self.faults, &self.world, clock).await;
@@ -247,6 +257,18 @@ impl TestCloud {
         let unbalanced = ledger::unbalanced(store).await.expect("the database answers");
         if !unbalanced.is_empty() {
             complaints.push(format!("postings {unbalanced:?} do not add up to zero"));
+        }
+        let untrue = intervals::untrue(store).await.expect("the database answers");
+        if !untrue.is_empty() {
+            complaints.push(format!("the open intervals {untrue:?} do not say what is so"));
+        }
+        let stale = holds::stale(store).await.expect("the database answers");
+        if !stale.is_empty() {
+            complaints.push(format!("operations {stale:?} have ended and still hold a balance"));
+        }
+        for account in account_rows::list(store).await.expect("accounts") {
+            let all = intervals::list_all(store, account.id).await.expect("intervals");
+            complaints.extend(disorders(&all));
         }
         complaints
     }

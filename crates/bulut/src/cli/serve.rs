@@ -7,7 +7,7 @@ use super::failure::{Failure, Result};
 use crate::app::App;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::domain::{catalog, nodes};
+use crate::domain::{catalog, metering, nodes};
 use crate::faults::Faults;
 use crate::{api, engines, operations, reconcile, vnc};
 use bulut_dns::{Bound, Limits};
@@ -119,6 +119,7 @@ async fn start(app: &App) -> anyhow::Result<()> {
         tracing::info!(applied = applied.join(", "), "database migrated");
     }
     catalog::seed(app).await?;
+    metering::adopt(app).await?;
     let driver = engines::open_driver(app).await?;
     nodes::join(app, driver).await?;
     Ok(())

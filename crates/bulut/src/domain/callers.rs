@@ -154,6 +154,7 @@ mod tests {
             is_operator: false,
             is_verified: false,
             hides_secrets: false,
+            is_postpaid: false,
             token_epoch: 0,
             revision,
             created_at: Timestamp::default(),

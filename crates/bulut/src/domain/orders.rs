@@ -8,6 +8,8 @@ use crate::clock::{random_bytes, random_password};
 use crate::domain::access::Caller;
 use crate::domain::addresses;
 use crate::domain::changes::{self, Begun, Change};
+use crate::domain::charging;
+use crate::domain::metering;
 use crate::domain::plans::size_of_package;
 use crate::domain::pools;
 use crate::domain::snapshots;
@@ -22,7 +24,9 @@ use bulut_model::run_mode::RunMode;
 use bulut_model::server::{Minimum, USER_DATA_MAX, check_minimum};
 use bulut_model::snapshot::{Snapshot, check_disk};
 use bulut_model::tag::check as check_tags;
-use bulut_model::{AccountId, Error, ImageId, NodeId, OperationId, RegionId, Result, ServerId, SnapshotId};
+use bulut_model::{
+    AccountId, Error, ImageId, Micros, NodeId, OperationId, RegionId, Result, ServerId, SnapshotId,
+};
 use bulut_store::operations::Subject;
 use bulut_store::{Tx, images, nodes, operations, packages, regions, servers, tags};
 use serde::{Deserialize, Serialize};
@@ -103,7 +107,7 @@ pub const PASSWORD_LENGTH: usize = 20;
 
 /// Orders a server from an image.
 ///
-/// Errors: `Invalid` naming the parameter, `Forbidden`, `Capacity`.
+/// Errors: `Invalid` naming the parameter, `Forbidden`, `Capacity`; `Funds`, which names what is missing.
 pub async fn create(app: &App, caller: &Caller, order: Order) -> Result<Ordered> {
     if let Some(answer) = changes::again(app, caller).await? {
         return Ok(answer);
@@ -131,7 +135,7 @@ pub async fn create(app: &App, caller: &Caller, order: Order) -> Result<Ordered>
 /// Orders a server whose disk starts as a copy of a snapshot. It has an identity of its own.
 ///
 /// Errors: `Invalid` naming the parameter, for a package that is too small in the document's own sentence; `NotFound`
-/// for the snapshot; `Conflict` while it is being made or removed; `Forbidden`, `Capacity`.
+/// for the snapshot; `Conflict` while it is being made or removed; `Forbidden`, `Capacity`, `Funds`.
 pub async fn create_from_snapshot(
     app: &App,
     caller: &Caller,
@@ -177,8 +181,12 @@ pub(super) async fn place(
 ) -> Result<Ordered> {
     let package = &wanted.package;
     let size = size_of_package(package);
+    let mut hourly = Micros::ZERO;
     if wanted.in_pool {
         pools::take(&change, size).await?;
+    } else {
+        hourly = metering::hourly(&change.tx, package.id).await?;
+        charging::check_covers(app, &change.tx, &change.account, hourly, change.now).await?;
     }
     let node = match source.node {
         Some(node) => nodes::reserve_on(&change.tx, node, size).await?.then_some(node),
@@ -218,6 +226,7 @@ pub(super) async fn place(
     let subject = Subject { account: change.account.id, server, snapshot: source.snapshot, node };
     let operation = operations::insert(&change.tx, kind, subject, "{}", change.now).await?;
     let account = change.account.id;
+    charging::hold(app, &change.tx, operation, account, hourly).await?;
     let ordered = change.commit(Ordered { operation, server }).await?;
     tracing::info!(
         server.id = server.0,

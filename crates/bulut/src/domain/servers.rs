@@ -5,6 +5,8 @@ use crate::app::App;
 use crate::clock::{random_bytes, random_password};
 use crate::domain::access::Caller;
 use crate::domain::changes::{self, Begun, Change};
+use crate::domain::charging;
+use crate::domain::metering;
 use crate::domain::orders::{
     PASSWORD_LENGTH, check_fits, find_image, find_package, new_instance_id, no_room, password_place,
 };
@@ -19,7 +21,7 @@ use bulut_model::name::check_name;
 use bulut_model::operation::OperationKind;
 use bulut_model::server::{Phase, Power, Server, SizeChange};
 use bulut_model::snapshot::check_disk;
-use bulut_model::{AccountId, Error, OperationId, Result, ServerId, SnapshotId};
+use bulut_model::{AccountId, Error, Micros, OperationId, Result, ServerId, SnapshotId};
 use bulut_store::operations::Subject;
 use bulut_store::{Session, accounts, images, nodes, operations, rates, servers};
 use bytes::Bytes;
@@ -136,15 +138,31 @@ async fn order_planned(
     if matches!(kind, OperationKind::ServerStart | OperationKind::ServerReboot) {
         traffic::check_may_run(&change.tx, id, change.now).await?;
     }
+    let more = starting_costs(&change, &server, kind).await?;
+    charging::check_covers(app, &change.tx, &change.account, more, change.now).await?;
     let operation = queue(&change, &server, kind, None, plan).await?;
+    charging::hold(app, &change.tx, operation, account, more).await?;
     match kind {
-        OperationKind::ServerDestroy => servers::set_phase(&change.tx, id, Phase::Destroying).await?,
+        OperationKind::ServerDestroy => {
+            servers::set_phase(&change.tx, id, Phase::Destroying).await?;
+            // What is to be removed costs nothing any more, however long that takes.
+            metering::server(app, &change.tx, id, change.now).await?;
+        }
         OperationKind::ServerStop if server.power == Power::Running => {
             servers::set_power(&change.tx, id, Power::Stopping).await?;
         }
         _ => {}
     }
     change.commit(operation).await
+}
+
+/// How much more a server costs by the hour when it runs again.
+async fn starting_costs(change: &Change, server: &Server, kind: OperationKind) -> Result<Micros> {
+    let starts = matches!(kind, OperationKind::ServerStart | OperationKind::ServerReboot);
+    if !starts || server.power != Power::Stopped || server.in_pool {
+        return Ok(Micros::ZERO);
+    }
+    metering::more_hourly(&change.tx, server, server.package).await
 }
 
 /// Queues an operation with its plan.
@@ -274,7 +292,7 @@ pub async fn reinstall(app: &App, caller: &Caller, id: ServerId, image: &str) ->
 /// Gives the server another package.
 ///
 /// Errors: `Invalid` for a server of the resource pool; for a package that does not exist, does not carry the server's image, would shrink the disk, is
-/// what the server has already, or goes the other way than `how` says; `Capacity`.
+/// what the server has already, or goes the other way than `how` says; `Capacity`; `Funds`, which names what is missing.
 pub async fn upgrade(
     app: &App,
     caller: &Caller,
@@ -316,8 +334,11 @@ pub async fn upgrade(
     if !nodes::reserve_on(&change.tx, server.node, more).await? {
         return Err(no_room(&package.slug));
     }
+    let more = metering::more_hourly(&change.tx, &server, package.id).await?;
+    charging::check_covers(app, &change.tx, &change.account, more, change.now).await?;
     let plan = Plan { size: Some(size), ..Plan::of(&server) };
     let operation = queue(&change, &server, OperationKind::ServerUpgrade, None, &plan).await?;
+    charging::hold(app, &change.tx, operation, change.account.id, more).await?;
     change.commit(operation).await
 }
 

@@ -5,6 +5,7 @@
 use crate::app::App;
 use crate::domain::access::Caller;
 use crate::domain::changes::{Begun, Change};
+use crate::domain::metering;
 use crate::domain::servers;
 use bulut_model::error::Kind;
 use bulut_model::name::check_name;
@@ -144,6 +145,7 @@ pub async fn destroy(app: &App, caller: &Caller, id: SnapshotId) -> Result<Opera
         )));
     }
     snapshots::set_phase(&change.tx, id, Phase::Destroying).await?;
+    metering::snapshot(app, &change.tx, id, change.now).await?;
     let kind = OperationKind::SnapshotDestroy;
     let subject = Subject { account, server: snapshot.server, snapshot: Some(id), node: snapshot.node };
     let operation = operations::insert(&change.tx, kind, subject, "{}", change.now).await?;

@@ -9,6 +9,7 @@ use super::definition;
 use super::machine;
 use super::step::{Act, Context, Definition, OnFailure, StepError};
 use crate::app::App;
+use crate::domain::metering;
 use crate::faults::Fault;
 use bulut_model::operation::Status;
 use bulut_model::{Error, OperationId, Timestamp};
@@ -377,6 +378,7 @@ impl Walk<'_> {
             Some(_) => (Status::Error, definition.undone, "undone"),
         };
         effect(ctx, &tx, seen).await?;
+        metering::operation(self.app, &tx, operation, now).await?;
         if !operations::settle(&tx, self.fence, status, message, now).await? {
             return Err(Halt::Lost);
         }

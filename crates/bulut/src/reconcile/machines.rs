@@ -3,6 +3,7 @@
 //! Servers that an operation holds are left alone: the operation settles what is seen.
 
 use crate::app::App;
+use crate::domain::metering;
 use crate::domain::servers::boot_again;
 use bulut_compute::{Driver, Hint, Observed, Power as Seen};
 use bulut_model::server::{Phase, Power, Server};
@@ -109,6 +110,7 @@ async fn mend(app: &App, server: &Server, observed: &Observed) -> Result<()> {
         return tx.rollback().await;
     }
     servers::set_power(&tx, server.id, power).await?;
+    metering::server(app, &tx, server.id, app.clock().now()).await?;
     tx.commit().await?;
     app.metrics().drifted();
     tracing::warn!(

@@ -1,6 +1,7 @@
 //! Loops without input: they compare what should be with what is, in bounded batches, and mend the difference.
 //! Signals only wake them.
 
+pub mod charging;
 pub mod machines;
 pub mod mails;
 pub mod names;
@@ -21,6 +22,8 @@ const EVERY: Duration = Duration::from_secs(5);
 const SNAPSHOTS_EVERY: Duration = Duration::from_secs(60);
 /// How often old traffic is rolled up.
 const ROLL_UP_EVERY: Duration = Duration::from_secs(3600);
+/// How often it is looked whether an hour has passed that is to be charged.
+const CHARGE_EVERY: Duration = Duration::from_secs(60);
 /// How often what has expired is forgotten.
 const SWEEP_EVERY: Duration = Duration::from_secs(600);
 
@@ -35,6 +38,7 @@ pub async fn run(app: App, stop: CancellationToken) {
         every(EVERY, stop.clone(), || private_networks::look(&app, &told)),
         every(EVERY.min(app.config().idle.look_every()), stop.clone(), || run_modes::look(&app)),
         every(SNAPSHOTS_EVERY, stop.clone(), || snapshots::look(&app)),
+        every(CHARGE_EVERY, stop.clone(), || charging::look(&app)),
         every(SWEEP_EVERY, stop.clone(), || sweep::all(&app)),
         traffic::watch(app.clone(), stop.clone()),
         every(ROLL_UP_EVERY, stop.clone(), || traffic::roll_up(&app)),

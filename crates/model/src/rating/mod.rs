@@ -92,9 +92,17 @@ pub fn between(intervals: &[Interval], from: Timestamp, to: Timestamp) -> Micros
     sum
 }
 
-/// What an hour that begins at `hour` costs: what its charge posts.
-pub fn charge(intervals: &[Interval], hour: Timestamp) -> Micros {
-    between(intervals, hour, hour.plus(HOUR))
+/// What each hour from `from` until before `to` costs, both beginnings of hours of one month: what its charge posts.
+pub fn charges(intervals: &[Interval], from: Timestamp, to: Timestamp) -> Vec<(Timestamp, Micros)> {
+    let month = Month::of(from);
+    let mut charges = Vec::new();
+    let (mut hour, mut before) = (from, total(intervals, month, from));
+    while hour < to {
+        let after = total(intervals, month, hour.plus(HOUR));
+        charges.push((hour, after - before));
+        (hour, before) = (hour.plus(HOUR), after);
+    }
+    charges
 }
 
 /// A line while it is added up.

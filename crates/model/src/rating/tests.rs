@@ -192,12 +192,14 @@ fn snapshots_cost_by_size_and_traffic_by_what_was_moved() {
 #[test]
 fn the_charges_of_all_hours_are_the_month() {
     let all = life(FEBRUARY + 1234, &[(eos1(), 3 * DAY + 777), (eos2(), 25 * DAY)]);
-    let mut sum = Micros::ZERO;
-    for hour in 0..672 {
-        let charge = charge(&all, Timestamp::from_unix_seconds(FEBRUARY + hour * HOUR_S));
-        assert!(charge >= Micros::ZERO && charge <= Micros(15_001), "hour {hour}: {charge}");
-        sum = sum + charge;
+    let second = Timestamp::from_unix_seconds;
+    let charges = charges(&all, second(FEBRUARY), second(FEBRUARY + 672 * HOUR_S));
+    assert_eq!(charges.len(), 672);
+    for (hour, charge) in &charges {
+        assert!(*charge >= Micros::ZERO && *charge <= Micros(15_001), "{hour:?}: {charge}");
+        assert_eq!(*charge, between(&all, *hour, hour.plus(HOUR)));
     }
+    let sum: Micros = charges.iter().map(|(_, charge)| *charge).sum();
     assert_eq!(sum, whole(&all, FEBRUARY));
 }
 
