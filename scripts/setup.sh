@@ -170,6 +170,7 @@ test_groups() {
     group "Node.js makes the pages of the console and the fonts of invoices, and drives the browser that looks at them" needed node:nodejs npm:npm
     group "a browser looks at the pages" needed chromium:chromium
     group "tests read invoices as they were printed" needed pdftotext:poppler-utils
+    group "a payment is signed as its document says, and a mail server has a certificate" needed openssl:openssl
     group "clients of Cloud at Cost are of many languages" needed wget:wget perl:perl vncsnapshot:vncsnapshot vncpasswd:tigervnc-tools
     python_with_venv > /dev/null ||
         note_missing "Python packages hold the API against its description; they stay in an environment of their own" needed python3-venv

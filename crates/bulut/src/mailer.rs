@@ -130,8 +130,8 @@ fn tls(settings: &config::Mail, host: &str) -> anyhow::Result<Tls> {
     })
 }
 
-/// Replies that are about us rather than about the letter: to sign in first, or a password that is not taken (RFC 4954),
-/// or TLS first. Setting that right helps.
+/// Replies that are about us rather than about the letter: to sign in or to use TLS first, a password that is not taken
+/// (RFC 4954), or no service at all (RFC 5321). Setting that right helps.
 const ABOUT_US: [u16; 5] = [530, 534, 535, 538, 554];
 
 fn refused(error: &SmtpError) -> Refused {

@@ -2,7 +2,7 @@
 //!
 //! A handler does four things: extract, one domain verb, convert, status. Must not know: SQL, drivers, rules.
 
-mod arrival;
+pub(crate) mod arrival;
 mod bearer;
 pub mod cac;
 mod client_address;

@@ -86,25 +86,31 @@ fn words(letter: &Letter, frame: Frame<'_>) -> (String, Vec<Piece>) {
             format!("A letter from {cloud}"),
             vec![Says("It has arrived: the settings for mail are right.".into())],
         ),
-        Letter::TopUp { amount, balance, reference } => {
-            let mut facts = vec![("Amount", money(*amount)), ("Balance", money(*balance))];
-            if !reference.is_empty() {
-                facts.push(("Reference", reference.clone()));
-            }
-            (
-                "Your payment has arrived".into(),
-                vec![Says("Thank you, your payment has arrived.".into()), Facts(facts)],
-            )
-        }
+        Letter::TopUp { amount, balance, reference } => top_up(*amount, *balance, reference),
         Letter::Invoice { number, total, currency, due_at, link } => {
             invoice(number, *total, currency, *due_at, link.as_deref(), frame)
         }
-        Letter::LowBalance { .. }
-        | Letter::Suspension { .. }
-        | Letter::DeletionNotice { .. }
-        | Letter::Deletion { .. }
-        | Letter::Resumption { .. } => of_dunning(letter, cloud),
+        Letter::LowBalance { balance, suspended_below, suspended_from } => {
+            low_balance(*balance, *suspended_below, *suspended_from, cloud)
+        }
+        Letter::Suspension { balance, suspended_below, deleted_from } => {
+            suspension(*balance, *suspended_below, *deleted_from, cloud)
+        }
+        Letter::DeletionNotice { balance, suspended_below, deleted_from } => {
+            deletion_notice(*balance, *suspended_below, *deleted_from, cloud)
+        }
+        Letter::Deletion { servers, snapshots } => deletion(*servers, *snapshots, cloud),
+        Letter::Resumption { balance, servers } => resumption(*balance, *servers, cloud),
     }
+}
+
+fn top_up(amount: Micros, balance: Micros, reference: &str) -> (String, Vec<Piece>) {
+    let mut facts = vec![("Amount", money(amount)), ("Balance", money(balance))];
+    if !reference.is_empty() {
+        facts.push(("Reference", reference.to_owned()));
+    }
+    let thanks = "Thank you, your payment has arrived.";
+    ("Your payment has arrived".into(), vec![Says(thanks.into()), Facts(facts)])
 }
 
 fn invoice(
@@ -123,79 +129,89 @@ fn invoice(
     (format!("Invoice {number} from {}", frame.cloud), pieces)
 }
 
-/// The letters to accounts whose balance runs out.
-fn of_dunning(letter: &Letter, cloud: &str) -> (String, Vec<Piece>) {
-    let needed = |limit: Micros| {
-        Says(format!("A payment that brings your balance to at least {} is enough.", money(limit)))
+fn low_balance(
+    balance: Micros,
+    suspended_below: Micros,
+    suspended_from: Timestamp,
+    cloud: &str,
+) -> (String, Vec<Piece>) {
+    let pieces = vec![
+        Says(format!("The balance of your account at {cloud} is low.")),
+        Facts(vec![("Balance", money(balance))]),
+        Says(format!(
+            "When it falls below {}, the account is suspended and its servers are stopped, but not before {}. Please \
+             top it up in time.",
+            money(suspended_below),
+            moment(suspended_from)
+        )),
+    ];
+    (format!("Your balance at {cloud} is low"), pieces)
+}
+
+fn suspension(
+    balance: Micros,
+    suspended_below: Micros,
+    deleted_from: Option<Timestamp>,
+    cloud: &str,
+) -> (String, Vec<Piece>) {
+    let kept = "Your balance is used up. Your account is suspended and your servers are stopped; their disks and \
+                addresses are kept.";
+    let then = match deleted_from {
+        Some(at) => format!(
+            "Without it your servers and snapshots are deleted, but not before {}. You are told again before that.",
+            moment(at)
+        ),
+        None => "Nothing is deleted.".into(),
     };
-    match letter {
-        Letter::LowBalance { balance, suspended_below, suspended_from } => (
-            format!("Your balance at {cloud} is low"),
-            vec![
-                Says(format!("The balance of your account at {cloud} is low.")),
-                Facts(vec![("Balance", money(*balance))]),
-                Says(format!(
-                    "When it falls below {}, the account is suspended and its servers are stopped, but not before {}. \
-                     Please top it up in time.",
-                    money(*suspended_below),
-                    moment(*suspended_from)
-                )),
-            ],
-        ),
-        Letter::Suspension { balance, suspended_below, deleted_from } => (
-            format!("Your account at {cloud} is suspended"),
-            vec![
-                Says(
-                    "Your balance is used up. Your account is suspended and your servers are stopped; their disks and \
-                     addresses are kept."
-                        .into(),
-                ),
-                Facts(vec![("Balance", money(*balance))]),
-                needed(*suspended_below),
-                Says(match deleted_from {
-                    Some(at) => format!(
-                        "Without it your servers and snapshots are deleted, but not before {}. You are told again \
-                         before that.",
-                        moment(*at)
-                    ),
-                    None => "Nothing is deleted.".into(),
-                }),
-            ],
-        ),
-        Letter::DeletionNotice { balance, suspended_below, deleted_from } => (
-            format!("Your servers at {cloud} are going to be deleted"),
-            vec![
-                Says(format!(
-                    "Your account is suspended because its balance is used up. From {} on your servers and snapshots \
-                     are deleted, with all that is on them. That cannot be undone.",
-                    moment(*deleted_from)
-                )),
-                Facts(vec![("Balance", money(*balance))]),
-                needed(*suspended_below),
-            ],
-        ),
-        Letter::Deletion { servers, snapshots } => (
-            format!("Your servers at {cloud} are deleted"),
-            vec![
-                Says("Your balance was used up for a long time. Your servers and snapshots are deleted.".into()),
-                Facts(vec![("Servers", servers.to_string()), ("Snapshots", snapshots.to_string())]),
-            ],
-        ),
-        Letter::Resumption { balance, servers } => (
-            format!("Your account at {cloud} is active again"),
-            vec![
-                Says(match servers {
-                    0 => "Thank you: your account can be used again.".to_owned(),
-                    1 => "Thank you: your account can be used again, and your server is being started.".to_owned(),
-                    more => format!(
-                        "Thank you: your account can be used again, and {more} of your servers are being started."
-                    ),
-                }),
-                Facts(vec![("Balance", money(*balance))]),
-            ],
-        ),
-        _ => (String::new(), Vec::new()),
-    }
+    let pieces = vec![
+        Says(kept.into()),
+        Facts(vec![("Balance", money(balance))]),
+        needed(suspended_below),
+        Says(then),
+    ];
+    (format!("Your account at {cloud} is suspended"), pieces)
+}
+
+fn deletion_notice(
+    balance: Micros,
+    suspended_below: Micros,
+    deleted_from: Timestamp,
+    cloud: &str,
+) -> (String, Vec<Piece>) {
+    let pieces = vec![
+        Says(format!(
+            "Your account is suspended because its balance is used up. From {} on your servers and snapshots are \
+             deleted, with all that is on them. That cannot be undone.",
+            moment(deleted_from)
+        )),
+        Facts(vec![("Balance", money(balance))]),
+        needed(suspended_below),
+    ];
+    (format!("Your servers at {cloud} are going to be deleted"), pieces)
+}
+
+fn deletion(servers: u64, snapshots: u64, cloud: &str) -> (String, Vec<Piece>) {
+    let why = "Your balance was used up for a long time. Your servers and snapshots are deleted.";
+    let facts = vec![("Servers", servers.to_string()), ("Snapshots", snapshots.to_string())];
+    (format!("Your servers at {cloud} are deleted"), vec![Says(why.into()), Facts(facts)])
+}
+
+fn resumption(balance: Micros, servers: u64, cloud: &str) -> (String, Vec<Piece>) {
+    let thanks = match servers {
+        0 => "Thank you: your account can be used again.".to_owned(),
+        1 => "Thank you: your account can be used again, and your server is being started.".to_owned(),
+        more => {
+            format!(
+                "Thank you: your account can be used again, and {more} of your servers are being started."
+            )
+        }
+    };
+    let pieces = vec![Says(thanks), Facts(vec![("Balance", money(balance))])];
+    (format!("Your account at {cloud} is active again"), pieces)
+}
+
+fn needed(limit: Micros) -> Piece {
+    Says(format!("A payment that brings your balance to at least {} is enough.", money(limit)))
 }
 
 fn link(label: &'static str, frame: Frame<'_>) -> Piece {

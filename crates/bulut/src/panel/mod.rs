@@ -3,6 +3,7 @@
 //! Promises: pages run no script but ours and stand in nobody's frame; every link in them is relative, so that they
 //! work behind a reverse proxy, also under a path of its. Must not know: rules, which are the domain's.
 
+mod accounts;
 mod assets;
 mod console;
 mod pages;
@@ -38,6 +39,9 @@ impl FromRef<Panel> for Seats {
 pub fn router(app: App) -> Router {
     Router::new()
         .route("/assets/{name}", get(assets::get))
+        .route("/account/verify/{token}", get(accounts::verify_page).post(accounts::verify))
+        .route("/account/password/forgotten", get(accounts::forgotten_page).post(accounts::forgotten))
+        .route("/account/password/{token}", get(accounts::password_page).post(accounts::password))
         .route("/console/{id}/{token}", get(console::open))
         .route("/console/{id}/view", get(console::view))
         .route("/console/{id}/state", get(console::state))
@@ -48,5 +52,5 @@ pub fn router(app: App) -> Router {
 
 /// Whether a path is the panel's.
 pub fn is_at(path: &str) -> bool {
-    path.starts_with("/console/") || path.starts_with("/assets/")
+    ["/account/", "/console/", "/assets/"].iter().any(|own| path.starts_with(own))
 }

@@ -16,6 +16,15 @@ const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resour
 
 /// The page `name` with its blanks (`{{title}}`) filled.
 pub fn page(status: StatusCode, name: &str, blanks: &[(&str, &str)]) -> Response {
+    filled(status, name, blanks, "'none'")
+}
+
+/// The same for a page with a form that is sent to where the page came from.
+pub fn form(status: StatusCode, name: &str, blanks: &[(&str, &str)]) -> Response {
+    filled(status, name, blanks, "'self'")
+}
+
+fn filled(status: StatusCode, name: &str, blanks: &[(&str, &str)], forms_go: &str) -> Response {
     let Some(template) = assets::page(name) else { return without_pages() };
     let nonce: String = random_bytes::<16>().iter().map(|byte| format!("{byte:02x}")).collect();
     let mut text = template.replace("{{nonce}}", &nonce);
@@ -26,7 +35,7 @@ pub fn page(status: StatusCode, name: &str, blanks: &[(&str, &str)]) -> Response
     // The terminal makes style sheets at run time (which get the nonce) and colours letters by attributes.
     let policy = format!(
         "default-src 'none'; script-src 'self'; connect-src 'self'; img-src 'self' data:; \
-         style-src 'self' 'nonce-{nonce}'; style-src-attr 'unsafe-inline'; base-uri 'none'; form-action 'none'; \
+         style-src 'self' 'nonce-{nonce}'; style-src-attr 'unsafe-inline'; base-uri 'none'; form-action {forms_go}; \
          frame-ancestors 'none'"
     );
     let headers = response.headers_mut();

@@ -27,8 +27,7 @@ async fn opening_never_migrates(db: Db) {
 
 async fn an_empty_database_is_brought_to_the_newest_version(db: Db) {
     let applied = migrations::migrate(&db.store, START).await.unwrap();
-    let rows = db.store.all("SELECT name FROM schema_migration ORDER BY version", vec![]).await.unwrap();
-    assert_eq!(rows.iter().map(|row| row.text("name").unwrap()).collect::<Vec<_>>(), applied);
+    assert_eq!(applied.len() as i64, migrations::newest());
     assert_eq!(applied.first(), Some(&"base"));
     assert_eq!(migrations::current(&db.store).await.unwrap(), migrations::newest());
     World::new(&db.store).await;
