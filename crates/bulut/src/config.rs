@@ -4,6 +4,7 @@
 
 mod billing;
 mod dns;
+mod dunning;
 mod idle;
 mod mail;
 mod metrics;
@@ -13,6 +14,7 @@ mod vnc;
 
 pub use billing::Billing;
 pub use dns::Dns;
+pub use dunning::Dunning;
 pub use idle::Idle;
 pub use mail::{Mail, Secret};
 pub use metrics::Metrics;
@@ -182,6 +184,10 @@ pub struct Config {
     #[config(nested)]
     pub idle: Idle,
 
+    /// Accounts whose balance runs out.
+    #[config(nested)]
+    pub dunning: Dunning,
+
     /// Letters to customers.
     #[config(nested)]
     pub mail: Mail,
@@ -267,6 +273,7 @@ impl Config {
             bail!("workers must be at least 1 and lease_ms at least 300");
         }
         self.dns.check()?;
+        self.dunning.check()?;
         self.mail.check()?;
         self.traffic.check()?;
         self.vnc.check()?;

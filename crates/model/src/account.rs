@@ -45,6 +45,8 @@ pub struct Account {
     pub standing: Standing,
     /// Whether it may use the operator's calls.
     pub is_operator: bool,
+    /// Whether it is suspended because its balance is used up, whatever an operator says.
+    pub lacks_funds: bool,
     /// Whether the e-mail address was verified.
     pub is_verified: bool,
     /// Whether lists of its servers leave their passwords out.

@@ -47,6 +47,10 @@ ids! {
     IntervalId,
     /// A monthly bill.
     InvoiceId,
+    /// Money that arrived.
+    PaymentId,
+    /// A key that may credit accounts.
+    PaymentKeyId,
     /// A letter in the queue of mails.
     MailId,
     /// One entry in an account's book.

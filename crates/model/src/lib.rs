@@ -8,6 +8,7 @@ pub mod address;
 pub mod address_pool;
 pub mod api_key;
 pub mod catalog;
+pub mod dunning;
 pub mod error;
 pub mod firewall;
 pub mod id;
@@ -20,6 +21,7 @@ pub mod money;
 pub mod name;
 pub mod network;
 pub mod operation;
+pub mod payment;
 pub mod pool;
 pub mod price;
 pub mod rate;
@@ -37,7 +39,7 @@ pub mod traffic_month;
 pub use error::{Error, Result};
 pub use id::{
     AccountId, AddressId, ApiKeyId, ImageId, IntervalId, InvoiceId, MailId, NodeId, OperationId, PackageId,
-    PriceId, RegionId, ServerId, SnapshotId, SshKeyId, TransactionId,
+    PaymentId, PaymentKeyId, PriceId, RegionId, ServerId, SnapshotId, SshKeyId, TransactionId,
 };
 pub use money::Micros;
 pub use timestamp::Timestamp;

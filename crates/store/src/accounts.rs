@@ -22,7 +22,7 @@ pub struct New {
 }
 
 const COLUMNS: &str = "id, email, user_name, first_name, last_name, standing, is_operator, is_verified, \
-                       hides_secrets, is_postpaid, token_epoch, revision, created_at, last_login_at";
+                       lacks_funds, hides_secrets, is_postpaid, token_epoch, revision, created_at, last_login_at";
 
 fn account(row: &Row) -> Result<Account, Failure> {
     Ok(Account {
@@ -31,7 +31,11 @@ fn account(row: &Row) -> Result<Account, Failure> {
         user_name: row.opt_text("user_name")?,
         first_name: row.text("first_name")?,
         last_name: row.text("last_name")?,
-        standing: Standing::from_word(&row.text("standing")?),
+        standing: match row.flag("lacks_funds")? {
+            true => Standing::Suspended,
+            false => Standing::from_word(&row.text("standing")?),
+        },
+        lacks_funds: row.flag("lacks_funds")?,
         is_operator: row.flag("is_operator")?,
         is_verified: row.flag("is_verified")?,
         hides_secrets: row.flag("hides_secrets")?,

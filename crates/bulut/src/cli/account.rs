@@ -8,6 +8,7 @@ use super::settings::Settings;
 use crate::app::App;
 use crate::clock::random_password;
 use crate::domain::accounts::{self, NewAccount};
+use crate::domain::{account_links, dunning, payments};
 use bulut_model::Micros;
 use bulut_model::account::{Account, Standing};
 use clap::{Args, Subcommand};
@@ -33,6 +34,18 @@ pub enum AccountCommand {
     Suspend(One),
     /// Let a suspended account act again
     Resume(One),
+    /// Put money on an account's balance
+    Credit(Credit),
+    /// Take money from an account's balance that was put there by mistake
+    Debit(Credit),
+    /// List what happened to an account whose balance ran out, newest first
+    Events(One),
+    /// Say that an account's e-mail address is right
+    Verify(One),
+    /// Send an account a letter with a link to confirm its address
+    SendVerification(One),
+    /// Send an account a letter with a link to choose a new password
+    SendReset(One),
     /// Leave passwords out of the account's lists of servers
     HidePasswords(One),
     /// Show them there, as Cloud at Cost clients expect
@@ -77,6 +90,23 @@ pub struct SetPassword {
     settings: Settings,
 }
 
+/// How much, and for what.
+#[derive(Debug, Args)]
+pub struct Credit {
+    /// E-mail address or user name
+    account: String,
+    /// For example 25.00
+    amount: String,
+    /// What its owner reads in the list of transactions
+    #[arg(long)]
+    description: Option<String>,
+    /// A name of yours for this entry: repeated with the same name, nothing changes
+    #[arg(long, value_name = "NAME")]
+    once: Option<String>,
+    #[command(flatten)]
+    settings: Settings,
+}
+
 /// One account.
 #[derive(Debug, Args)]
 pub struct One {
@@ -115,6 +145,16 @@ pub async fn run(context: &Context, command: AccountCommand) -> Result<()> {
         AccountCommand::SetPassword(change) => set_password(context, change).await,
         AccountCommand::Suspend(one) => set_standing(context, one, Standing::Suspended).await,
         AccountCommand::Resume(one) => set_standing(context, one, Standing::Active).await,
+        AccountCommand::Credit(change) => credit(context, change, false).await,
+        AccountCommand::Debit(change) => credit(context, change, true).await,
+        AccountCommand::Events(one) => events(context, one).await,
+        AccountCommand::Verify(one) => {
+            let account = account_links::set_verified(&one.settings.open().await?, &one.account).await?;
+            print(context, &account, None);
+            Ok(())
+        }
+        AccountCommand::SendVerification(one) => send_verification(context, one).await,
+        AccountCommand::SendReset(one) => send_reset(context, one).await,
         AccountCommand::HidePasswords(one) => set_hides_secrets(context, one, true).await,
         AccountCommand::ShowPasswords(one) => set_hides_secrets(context, one, false).await,
     }
@@ -149,6 +189,77 @@ async fn set_password(context: &Context, change: SetPassword) -> Result<()> {
     let account = accounts::set_password(&app, &change.account, &password).await?;
     context.output.note("The password is changed; every session of the account has ended.");
     print(context, &account, shown.then_some(password));
+    Ok(())
+}
+
+async fn credit(context: &Context, change: Credit, takes: bool) -> Result<()> {
+    let amount = Micros::parse(&change.amount)
+        .map_err(|why| Failure::refused(format!("the amount {why}")).hint("for example 25.00"))?;
+    if amount <= Micros::ZERO {
+        return Err(
+            Failure::refused("the amount must be above 0").hint("bulut account debit takes money away")
+        );
+    }
+    let app = change.settings.open().await?;
+    let (amount, default) = if takes { (-amount, "Correction") } else { (amount, "Credit") };
+    let description = change.description.as_deref().unwrap_or(default);
+    let (account, balance) =
+        payments::credit_by_hand(&app, &change.account, amount, description, change.once.as_deref()).await?;
+    if context.output.json {
+        let mut line = describe(&account);
+        line["balance"] = json!(balance.to_string());
+        context.output.json(&line);
+    } else {
+        context.output.facts(&[
+            ("account", account.email),
+            ("standing", account.standing.as_str().to_owned()),
+            ("balance", balance.to_string()),
+        ]);
+    }
+    Ok(())
+}
+
+async fn events(context: &Context, one: One) -> Result<()> {
+    let events = dunning::events_of(&one.settings.open().await?, &one.account).await?;
+    if context.output.json {
+        let list: Vec<Value> = events
+            .iter()
+            .map(|event| {
+                json!({
+                    "id": event.id,
+                    "kind": event.kind,
+                    "message": event.message,
+                    "created_at": event.created_at.wire(),
+                })
+            })
+            .collect();
+        context.output.json(&list);
+        return Ok(());
+    }
+    let rows =
+        events.into_iter().map(|event| vec![event.created_at.wire(), event.kind, event.message]).collect();
+    context.output.table(&["when", "what", "message"], rows);
+    Ok(())
+}
+
+async fn send_verification(context: &Context, one: One) -> Result<()> {
+    let app = one.settings.open().await?;
+    let account = accounts::named(&app, &one.account).await?;
+    match account_links::request_verification(&app, &account).await? {
+        Some(id) => context.output.note(&format!("The letter is on its way: bulut mail show {id}")),
+        None if account.is_verified => context.output.note("The address is confirmed already."),
+        None => return Err(Failure::refused("the account got too many such letters in the last hour")),
+    }
+    Ok(())
+}
+
+async fn send_reset(context: &Context, one: One) -> Result<()> {
+    let app = one.settings.open().await?;
+    accounts::named(&app, &one.account).await?;
+    account_links::request_reset(&app, &one.account).await?;
+    context
+        .output
+        .note("A letter with a link is on its way, unless the account got too many in the last hour.");
     Ok(())
 }
 
@@ -206,6 +317,8 @@ fn describe(account: &Account) -> Value {
         "first_name": account.first_name,
         "last_name": account.last_name,
         "standing": account.standing.as_str(),
+        "lacks_funds": account.lacks_funds,
+        "is_verified": account.is_verified,
         "is_operator": account.is_operator,
         "hides_passwords": account.hides_secrets,
     })

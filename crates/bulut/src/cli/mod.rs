@@ -24,6 +24,7 @@ pub mod migrate;
 pub mod node;
 pub mod output;
 pub mod package;
+pub mod payment_key;
 pub mod pool;
 pub mod region;
 pub mod serve;
@@ -118,6 +119,8 @@ enum Command {
     #[command(subcommand)]
     AddressPool(address_pool::AddressPoolCommand),
     #[command(subcommand)]
+    PaymentKey(payment_key::PaymentKeyCommand),
+    #[command(subcommand)]
     Mail(mail::MailCommand),
     #[command(subcommand)]
     Traffic(traffic::TrafficCommand),
@@ -191,6 +194,7 @@ async fn dispatch(cli: Cli, output: Output) -> Result<()> {
         Command::ApiKey(command) => api_key::run(&context, command).await,
         Command::Pool(command) => pool::run(&context, command).await,
         Command::AddressPool(command) => address_pool::run(&context, command).await,
+        Command::PaymentKey(command) => payment_key::run(&context, command).await,
         Command::Mail(command) => mail::run(&context, command).await,
         Command::Traffic(command) => traffic::run(&context, command).await,
         Command::Node(command) => node::run(&context, command).await,

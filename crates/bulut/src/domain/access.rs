@@ -1,5 +1,6 @@
 //! Who may: asked once, by the verb.
 
+use crate::domain::dunning;
 use bulut_model::account::{Account, Standing};
 use bulut_model::{Error, Result};
 
@@ -33,6 +34,7 @@ impl Caller {
     pub fn may_change(&self) -> Result<()> {
         match self.account.standing {
             Standing::Active => Ok(()),
+            Standing::Suspended if self.account.lacks_funds => Err(dunning::refusal()),
             Standing::Suspended => Err(Error::forbidden(
                 "This account is suspended: it can look at its things, but not change them. Ask your provider.",
             )),

@@ -2,8 +2,9 @@
 
 use crate::app::App;
 use crate::domain::access::Caller;
-use crate::domain::passwords;
+use crate::domain::{dunning, mails, passwords};
 use bulut_model::account::{Account, Standing, check_password};
+use bulut_model::mail::Letter;
 use bulut_model::name::{check_email, check_name, check_user_name};
 use bulut_model::{Error, Micros, Result};
 use bulut_store::ledger::{self, Entry};
@@ -71,6 +72,7 @@ pub async fn create(app: &App, new: NewAccount) -> Result<Account> {
         let key = format!("account/{}/opening", account.id);
         ledger::post(&tx, &key, "credit", "Opening credit", &key, &entries, now).await?;
     }
+    mails::enqueue(&tx, &account, Letter::Verification, None, now).await?;
     tx.commit().await?;
     tracing::info!(account.id = account.id.0, "account created");
     Ok(account)
@@ -105,6 +107,7 @@ pub async fn set_password(app: &App, name: &str, password: &str) -> Result<Accou
     accounts::set_password(&tx, account.id, &password_hash).await?;
     sessions::revoke_all(&tx, account.id, app.clock().now()).await?;
     consoles::revoke_all(&tx, account.id, app.clock().now()).await?;
+    mails::enqueue(&tx, &account, Letter::PasswordChanged, None, app.clock().now()).await?;
     tx.commit().await?;
     tracing::info!(account.id = account.id.0, "password changed; its tokens have ended");
     Ok(account)
@@ -114,14 +117,17 @@ pub async fn set_password(app: &App, name: &str, password: &str) -> Result<Accou
 pub async fn set_standing(app: &App, name: &str, standing: Standing) -> Result<Account> {
     let account = named(app, name).await?;
     let tx = app.store().begin().await?;
+    accounts::hold(&tx, account.id).await?;
     accounts::set_standing(&tx, account.id, standing).await?;
-    if standing == Standing::Suspended {
+    match standing {
         // For good: who acts again soon after must ask for new links.
-        consoles::revoke_all(&tx, account.id, app.clock().now()).await?;
+        Standing::Suspended => drop(consoles::revoke_all(&tx, account.id, app.clock().now()).await?),
+        Standing::Active => dunning::pardon(app, &tx, &account).await?,
     }
     tx.commit().await?;
+    app.work().notify_one();
     tracing::info!(account.id = account.id.0, standing = standing.as_str(), "standing changed");
-    Ok(Account { standing, ..account })
+    named(app, name).await
 }
 
 /// Says whether lists of the account's servers leave their passwords out.

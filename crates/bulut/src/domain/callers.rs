@@ -152,6 +152,7 @@ mod tests {
             last_name: String::new(),
             standing: Standing::Active,
             is_operator: false,
+            lacks_funds: false,
             is_verified: false,
             hides_secrets: false,
             is_postpaid: false,

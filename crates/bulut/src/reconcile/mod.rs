@@ -2,6 +2,7 @@
 //! Signals only wake them.
 
 pub mod charging;
+pub mod dunning;
 pub mod machines;
 pub mod mails;
 pub mod names;
@@ -32,6 +33,7 @@ pub async fn run(app: App, stop: CancellationToken) {
     let told = private_networks::Told::default();
     tokio::join!(
         machines::watch(app.clone(), stop.clone()),
+        every(app.config().dunning.look_every(), stop.clone(), || dunning::look(&app)),
         mails::send(app.clone(), stop.clone()),
         names::follow(app.clone(), stop.clone()),
         every(EVERY, stop.clone(), || seeds::forget(&app)),

@@ -5,6 +5,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a law that meets an error has failed")]
 
+mod account_links;
 mod accounts;
 mod address_pools;
 mod addresses;
@@ -12,6 +13,7 @@ mod api_keys;
 mod catalogue;
 mod consoles;
 mod databases;
+mod dunning;
 mod idempotency;
 mod images;
 mod invoices;
@@ -25,6 +27,7 @@ mod names;
 mod nodes;
 mod operations;
 mod orders;
+mod payments;
 mod pools;
 mod races;
 mod server_networks;

@@ -2,6 +2,7 @@
 //!
 //! Promises: plain JSON; failures are problems as in RFC 9457. Must not know: rules, which are the domain's.
 
+mod accounts;
 mod addresses;
 mod api_keys;
 mod consoles;
@@ -10,6 +11,7 @@ mod extract;
 mod firewalls;
 mod health;
 mod hostnames;
+mod payments;
 mod pools;
 mod servers;
 pub mod wire;
@@ -27,6 +29,9 @@ pub fn router(app: App) -> Router {
         .route("/metrics", get(health::metrics))
         .route("/v2/api-keys", get(api_keys::list).post(api_keys::create))
         .route("/v2/api-keys/{id}", put(api_keys::update).delete(api_keys::revoke))
+        .route("/v2/account/events", get(accounts::events))
+        .route("/v2/account/verification", post(accounts::verification))
+        .route("/v2/payments", post(payments::create))
         .route("/v2/pool", get(pools::get))
         .route("/v2/servers/{id}", get(servers::get).put(servers::rename))
         .route("/v2/servers/{id}/run-mode", put(servers::set_run_mode))

@@ -8,12 +8,64 @@ use crate::domain::names::Called;
 use bulut_compute::SetupStatus;
 use bulut_model::api_key::ApiKey;
 use bulut_model::firewall::{Action, Direction, FirewallRule, Protocol};
+use bulut_model::payment::Payment;
 use bulut_model::pool::{Pool, Resources};
 use bulut_model::rate::Rates;
 use bulut_model::run_mode::RunMode;
 use bulut_model::server::{Phase, Power, Server};
+use bulut_store::dunning::AccountEvent;
 use serde::Serialize;
 use std::net::SocketAddr;
+
+/// A payment that was credited.
+#[derive(Debug, Serialize)]
+pub struct PaymentView {
+    /// Its id.
+    pub id: i64,
+    /// To which account.
+    pub account_id: i64,
+    /// How much, a decimal.
+    pub amount: String,
+    /// The balance right after it, a decimal.
+    pub balance: String,
+    /// What it is called where it came from.
+    pub reference: String,
+    /// UTC.
+    pub created_at: String,
+}
+
+impl From<Payment> for PaymentView {
+    fn from(payment: Payment) -> Self {
+        Self {
+            id: payment.id.0,
+            account_id: payment.account.0,
+            amount: payment.amount.decimal(),
+            balance: payment.balance.decimal(),
+            reference: payment.reference,
+            created_at: payment.created_at.wire(),
+        }
+    }
+}
+
+/// Something that happened to the caller's account.
+#[derive(Debug, Serialize)]
+pub struct AccountEventView {
+    /// Its id.
+    pub id: i64,
+    /// What: `balance_low`, `suspended`, `deletion_announced`, `deletion_taken_back`, `deleted` or `resumed`.
+    pub kind: String,
+    /// The same for a person.
+    pub message: String,
+    /// UTC.
+    pub created_at: String,
+}
+
+impl From<AccountEvent> for AccountEventView {
+    fn from(event: AccountEvent) -> Self {
+        let created_at = event.created_at.wire();
+        Self { id: event.id, kind: event.kind, message: event.message, created_at }
+    }
+}
 
 /// A server, with all that its owner may know.
 #[derive(Debug, Serialize)]
