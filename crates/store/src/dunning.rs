@@ -54,8 +54,8 @@ pub async fn set(s: &impl Session, account: AccountId, dunning: &Dunning) -> Res
     Ok(())
 }
 
-/// Accounts to look at: those that are at some stage, and those whose books say less than `limit` of them. By id, after
-/// `after`, at most `count`.
+/// Accounts to look at: those that are at some stage, and those with servers or snapshots whose books say less than
+/// `limit`. By id, after `after`, at most `count`.
 pub async fn candidates(
     s: &impl Session,
     limit: Micros,
@@ -67,8 +67,12 @@ pub async fn candidates(
             "SELECT account.id AS id FROM account LEFT JOIN dunning ON dunning.account_id = account.id \
              WHERE account.id > $2 AND (COALESCE(dunning.stage, 'fine') <> 'fine' \
              OR EXISTS (SELECT 1 FROM dunning_server WHERE dunning_server.account_id = account.id) \
-             OR (SELECT COALESCE(SUM(amount_micros), 0) FROM ledger_entry \
-             WHERE ledger_entry.account_id = account.id AND book = 'customer') < $1) \
+             OR ((EXISTS (SELECT 1 FROM server WHERE server.account_id = account.id \
+             AND server.phase <> 'destroyed' AND server.in_pool = 0) \
+             OR EXISTS (SELECT 1 FROM snapshot WHERE snapshot.account_id = account.id \
+             AND snapshot.phase <> 'destroyed')) \
+             AND (SELECT COALESCE(SUM(amount_micros), 0) FROM ledger_entry \
+             WHERE ledger_entry.account_id = account.id AND book = 'customer') < $1)) \
              ORDER BY account.id LIMIT $3",
             vec![limit.0.into(), after.0.into(), count.into()],
         )

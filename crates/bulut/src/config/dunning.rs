@@ -15,7 +15,7 @@ pub struct Dunning {
     pub enabled: bool,
 
     /// How often accounts are looked at, seconds.
-    #[config(env = "BULUT_DUNNING_EVERY_S", default = 60)]
+    #[config(env = "BULUT_DUNNING_EVERY_S", default = 300)]
     pub look_every_s: u64,
 
     /// Below which balance an account with servers or snapshots is warned.

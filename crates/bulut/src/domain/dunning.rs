@@ -9,7 +9,7 @@ use crate::app::App;
 use crate::domain::access::Caller;
 use crate::domain::letters::money;
 use crate::domain::plans::Plan;
-use crate::domain::{mails, traffic};
+use crate::domain::{charging, mails, metering, traffic};
 use bulut_model::account::Account;
 use bulut_model::dunning::{Dunning, Facts, Stage, Step, next};
 use bulut_model::error::Kind;
@@ -17,10 +17,10 @@ use bulut_model::mail::Letter;
 use bulut_model::operation::OperationKind;
 use bulut_model::server::{Phase, Power, Server};
 use bulut_model::snapshot::{Phase as SnapshotPhase, Snapshot};
-use bulut_model::{AccountId, Error, Micros, Result, ServerId, Timestamp};
+use bulut_model::{AccountId, Error, Micros, OperationId, Result, ServerId, Timestamp};
 use bulut_store::dunning::{self as rows, AccountEvent};
 use bulut_store::operations::{self, Subject};
-use bulut_store::{Session, Tx, accounts, consoles, ledger, servers, snapshots};
+use bulut_store::{Session, Tx, accounts, consoles, servers, snapshots};
 
 /// Most events in one answer.
 const EVENTS_MAX: i64 = 100;
@@ -55,20 +55,16 @@ async fn things(s: &impl Session, account: AccountId) -> Result<Things> {
 async fn facts(app: &App, s: &impl Session, account: &Account) -> Result<(Facts, Things)> {
     let things = things(s, account.id).await?;
     let facts = Facts {
-        balance: available(s, account.id).await?,
-        is_exempt: is_exempt(app, account),
+        balance: charging::available(s, account.id, app.clock().now()).await?,
+        is_exempt: !is_on(app) || account.is_postpaid,
         has_things: !things.servers.is_empty() || !things.snapshots.is_empty(),
     };
     Ok((facts, things))
 }
 
-/// What the account has, less what it has used since it was last charged.
-async fn available(s: &impl Session, account: AccountId) -> Result<Micros> {
-    ledger::balance(s, account).await
-}
-
-fn is_exempt(app: &App, _account: &Account) -> bool {
-    !app.config().dunning.enabled
+/// Whether accounts are dunned at all.
+pub fn is_on(app: &App) -> bool {
+    app.config().billing.enabled && app.config().dunning.enabled
 }
 
 /// Takes the account's next step, if there is one, and goes on with what the last ones left.
@@ -229,7 +225,7 @@ impl Look<'_> {
     async fn stop_all(&self) -> Result<()> {
         for server in &self.things.servers {
             let runs = server.phase == Phase::Ready && server.power == Power::Running;
-            if runs && self.order(OperationKind::ServerStop, server).await? {
+            if runs && self.order(OperationKind::ServerStop, server).await?.is_some() {
                 servers::set_power(self.tx, server.id, Power::Stopping).await?;
                 rows::remember(self.tx, self.account.id, server.id).await?;
             }
@@ -245,8 +241,10 @@ impl Look<'_> {
                 rows::forget(self.tx, id).await?;
                 continue;
             };
-            if self.may_start(id).await? && !self.order(OperationKind::ServerStart, server).await? {
-                continue;
+            if self.may_start(id).await? {
+                let Some(operation) = self.order(OperationKind::ServerStart, server).await? else { continue };
+                let more = metering::more_hourly(self.tx, server, server.package).await?;
+                charging::hold(self.app, self.tx, operation, self.account.id, more).await?;
             }
             rows::forget(self.tx, id).await?;
         }
@@ -264,8 +262,9 @@ impl Look<'_> {
 
     async fn delete_all(&self) -> Result<()> {
         for server in &self.things.servers {
-            if self.order(OperationKind::ServerDestroy, server).await? {
+            if self.order(OperationKind::ServerDestroy, server).await?.is_some() {
                 servers::set_phase(self.tx, server.id, Phase::Destroying).await?;
+                metering::server(self.app, self.tx, server.id, self.now).await?;
                 rows::forget(self.tx, server.id).await?;
             }
         }
@@ -274,6 +273,7 @@ impl Look<'_> {
                 && !operations::uses_snapshot(self.tx, snapshot.id).await?;
             if is_free {
                 snapshots::set_phase(self.tx, snapshot.id, SnapshotPhase::Destroying).await?;
+                metering::snapshot(self.app, self.tx, snapshot.id, self.now).await?;
                 let subject = Subject {
                     account: self.account.id,
                     server: snapshot.server,
@@ -286,11 +286,11 @@ impl Look<'_> {
         Ok(())
     }
 
-    /// Queues an operation on a server that no other one holds. `false`: one does, and decides.
-    async fn order(&self, kind: OperationKind, server: &Server) -> Result<bool> {
+    /// Queues an operation on a server that no other one holds; none if one does, which decides.
+    async fn order(&self, kind: OperationKind, server: &Server) -> Result<Option<OperationId>> {
         // Asked before, since a refused statement would spoil the transaction.
         if server.phase != Phase::Ready || !server.active_operations.is_empty() {
-            return Ok(false);
+            return Ok(None);
         }
         let subject =
             Subject { account: self.account.id, server: server.id, snapshot: None, node: server.node };
@@ -302,7 +302,7 @@ impl Look<'_> {
             kind = kind.as_str(),
             "ordered by dunning"
         );
-        Ok(true)
+        Ok(Some(operation))
     }
 }
 

@@ -4,8 +4,8 @@
 //! forward or back, all that waits is moved by as much, so that no step comes earlier than it was announced.
 
 use crate::app::App;
-use crate::domain::dunning::look_at;
-use bulut_model::{AccountId, Result};
+use crate::domain::dunning::{is_on, look_at};
+use bulut_model::{AccountId, Micros, Result};
 use bulut_store::dunning;
 use std::time::Duration;
 
@@ -17,10 +17,13 @@ const GAP_MAX: Duration = Duration::from_secs(3600);
 /// Looks at all accounts that may need it.
 pub async fn look(app: &App) -> Result<()> {
     if !is_on(app) {
-        return Ok(());
+        return resume_all(app).await;
     }
     mend_clock(app).await?;
-    let limit = app.config().dunning.rules().warn_below;
+    look_at_each(app, app.config().dunning.rules().warn_below).await
+}
+
+async fn look_at_each(app: &App, limit: Micros) -> Result<()> {
     let mut after = AccountId(0);
     loop {
         let accounts = dunning::candidates(app.store(), limit, after, BATCH).await?;
@@ -34,8 +37,9 @@ pub async fn look(app: &App) -> Result<()> {
     }
 }
 
-fn is_on(app: &App) -> bool {
-    app.config().dunning.enabled
+/// Lets those act again who were suspended before there was nothing to suspend them for any more.
+async fn resume_all(app: &App) -> Result<()> {
+    look_at_each(app, Micros(i64::MIN)).await
 }
 
 async fn mend_clock(app: &App) -> Result<()> {

@@ -6,7 +6,7 @@ use bulut::domain::{accounts, dunning as verbs, payments};
 use bulut::reconcile::dunning::look;
 use bulut_model::account::Standing;
 use bulut_model::{Micros, Timestamp};
-use bulut_store::ledger;
+use bulut_store::{accounts as accounts_rows, ledger};
 use bulut_testkit::cloud::Setup;
 use bulut_testkit::{Customer, Database, TestCloud};
 use serde_json::Value;
@@ -319,4 +319,50 @@ async fn who_has_nothing_or_is_exempt_hears_nothing_and_servers_stay_off_where_t
     set_balance(&cloud, &alice, 40_000_000).await;
     pass(&cloud, 2).await;
     assert_eq!(servers(&cloud, &alice).await, states(&[("web1", "Stopped"), ("web2", "Stopped")]));
+}
+
+#[tokio::test]
+async fn who_pays_later_is_left_alone_and_who_begins_to_is_active_again() {
+    let cloud = begin(Setup::default()).await;
+    let alice = cloud.customer("alice").await;
+    alice.running_server("web1").await;
+    let store = cloud.app().store();
+    accounts_rows::set_postpaid(store, alice.account.id, true).await.unwrap();
+    set_balance(&cloud, &alice, -9_000_000).await;
+    pass(&cloud, 30).await;
+    assert_eq!(events(&cloud, &alice).await, Vec::<String>::new());
+    accounts_rows::set_postpaid(store, alice.account.id, false).await.unwrap();
+    pass(&cloud, 26).await;
+    assert_eq!(servers(&cloud, &alice).await, states(&[("web1", "Stopped")]));
+    accounts_rows::set_postpaid(store, alice.account.id, true).await.unwrap();
+    pass(&cloud, 1).await;
+    assert_eq!(events(&cloud, &alice).await, ["balance_low", "suspended", "resumed"]);
+    assert_eq!(servers(&cloud, &alice).await, states(&[("web1", "Running")]));
+}
+
+#[tokio::test]
+async fn what_is_deleted_costs_nothing_any_more_and_what_was_used_counts_before_it_is_charged() {
+    let cloud = begin(Setup { configure: with_deletion, ..Setup::default() }).await;
+    let alice = cloud.customer("alice").await;
+    alice.running_server("web1").await;
+    // Enough by the books, but not with the hours that are not charged yet.
+    set_balance(&cloud, &alice, 5_000_000).await;
+    pass(&cloud, 1).await;
+    assert_eq!(
+        events(&cloud, &alice).await,
+        Vec::<String>::new(),
+        "the books alone are looked through first"
+    );
+    bulut::reconcile::charging::look(cloud.app()).await.unwrap();
+    pass(&cloud, 1).await;
+    assert_eq!(events(&cloud, &alice).await, ["balance_low"]);
+    set_balance(&cloud, &alice, -9_000_000).await;
+    pass(&cloud, 24 * 4 + 1).await;
+    assert_eq!(events(&cloud, &alice).await.last().unwrap(), "deleted");
+    bulut::reconcile::charging::look(cloud.app()).await.unwrap();
+    let owed = ledger::balance(cloud.app().store(), alice.account.id).await.unwrap();
+    pass(&cloud, 5).await;
+    bulut::reconcile::charging::look(cloud.app()).await.unwrap();
+    let later = ledger::balance(cloud.app().store(), alice.account.id).await.unwrap();
+    assert!((owed - later).0 < 10_000, "{owed} became {later}");
 }

@@ -57,7 +57,7 @@ class Handler:
 
 def authenticate(server, session, envelope, mechanism, data):
     right = (data.login.decode(), data.password.decode()) == (given.user, given.password)
-    return AuthResult(success=right)
+    return AuthResult(success=right, handled=False)
 
 
 async def serve():

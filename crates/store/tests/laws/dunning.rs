@@ -50,12 +50,19 @@ async fn credit(s: &impl Session, account: AccountId, micros: i64) {
 
 async fn candidates_are_those_at_a_stage_and_those_with_too_little(db: Db) {
     let s = &db.store;
+    let world = World::new(s).await;
     let mut ids = Vec::new();
-    for (name, micros) in [("a", 5), ("b", 4), ("c", 9), ("d", 0), ("e", 5)] {
+    for (name, micros, in_pool) in
+        [("a", 5, false), ("b", 4, false), ("c", 9, true), ("d", 0, false), ("e", 5, false), ("f", 4, true)]
+    {
         let id = account(s, name).await.id;
         credit(s, id, micros).await;
+        let order = servers::New { account: id, in_pool, ..world.order(name) };
+        servers::insert(s, &order, at(0)).await.unwrap();
         ids.push(id);
     }
+    // This one has nothing that costs.
+    credit(s, account(s, "g").await.id, 4).await;
     dunning::set(s, ids[2], &stage(Stage::Warned)).await.unwrap();
     dunning::set(s, ids[4], &stage(Stage::Fine)).await.unwrap();
     let of =
