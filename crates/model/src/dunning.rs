@@ -249,7 +249,8 @@ mod tests {
                 prop_assert_eq!(step == Some(Step::Resume), dunning.stage.is_suspended());
             }
             if !delete {
-                prop_assert!(!matches!(step, Some(Step::Notice { .. } | Step::Delete)));
+                let deletes = matches!(step, Some(Step::Notice { .. } | Step::Delete));
+                prop_assert!(!deletes, "{:?}", step);
             }
         }
     }
