@@ -6,6 +6,7 @@ mod billing;
 mod dns;
 mod dunning;
 mod idle;
+mod invoice;
 mod mail;
 mod metrics;
 mod rates;
@@ -16,6 +17,7 @@ pub use billing::Billing;
 pub use dns::Dns;
 pub use dunning::Dunning;
 pub use idle::Idle;
+pub use invoice::Invoice;
 pub use mail::{Mail, Secret};
 pub use metrics::Metrics;
 pub use rates::Rates;
@@ -180,6 +182,10 @@ pub struct Config {
     #[config(env = "BULUT_CAC_PLAIN_TOTALS", default = false)]
     pub cac_plain_totals: bool,
 
+    /// Invoices.
+    #[config(nested)]
+    pub invoice: Invoice,
+
     /// What machines use, and servers that idle.
     #[config(nested)]
     pub idle: Idle,
@@ -275,6 +281,7 @@ impl Config {
         self.dns.check()?;
         self.dunning.check()?;
         self.mail.check()?;
+        self.invoice.check()?;
         self.traffic.check()?;
         self.vnc.check()?;
 

@@ -5,7 +5,11 @@
 
 use bulut::config::Config;
 use bulut::domain::accounts;
+use bulut_model::Micros;
 use bulut_model::account::Standing;
+use bulut_model::invoice::{Content, Party, Status};
+use bulut_model::tax::TaxRate;
+use bulut_store::invoices;
 use bulut_testkit::cloud::{PASSWORD, Setup};
 use bulut_testkit::http::{Answer, form, send_from};
 use bulut_testkit::{Customer, TestCloud};
@@ -102,12 +106,15 @@ const CLOUDE: [Row; 47] = [
 ];
 
 /// Routes beside the dialect; they have no description yet.
-const NATIVE: [Row; 15] = [
+const NATIVE: [Row; 18] = [
     row("GET /", Guard::Public, READ, ""),
     row("GET /healthz", Guard::Public, READ, ""),
     row("GET /readyz", Guard::Public, READ, ""),
     // From this host, where the test asks from.
     row("GET /metrics", Guard::Public, READ, ""),
+    row("GET /v2/invoices", Guard::Own, READ, ""),
+    row("GET /v2/invoices/owners-invoice", Guard::Owners, READ, ""),
+    row("GET /v2/invoices/owners-invoice.html", Guard::Owners, READ, ""),
     row("GET /v2/servers/{id}", Guard::Owners, READ, ""),
     row("GET /v2/servers/{id}/hostname", Guard::Owners, READ, ""),
     row("PUT /v2/servers/{id}/hostname", Guard::Owners, CHANGE, "hostname=web1.example.com"),
@@ -141,7 +148,30 @@ impl<'a> Scene<'a> {
         let mut scene =
             Self { cloud, owner, refresh: tokens.refresh_token, server: 0, event: 0, snapshot: 0 };
         scene.another_server().await;
+        invoices::insert(cloud.app().store(), &scene.invoice(), "").await.unwrap();
         scene
+    }
+
+    fn invoice(&self) -> Content {
+        let now = self.cloud.app().clock().now();
+        Content {
+            account: self.owner.account.id,
+            number: "owners-invoice".into(),
+            period_start: now,
+            period_end: now,
+            status: Status::Unpaid,
+            currency: "EUR".into(),
+            subtotal: Micros(1),
+            tax_rate: TaxRate::ZERO,
+            tax: Micros::ZERO,
+            total: Micros(1),
+            issued_at: now,
+            due_at: now,
+            issuer: Party::default(),
+            recipient: Party { name: "owners-secret".into(), ..Party::default() },
+            note: String::new(),
+            lines: vec![],
+        }
     }
 
     async fn another_server(&mut self) {

@@ -26,6 +26,11 @@ impl TaxRate {
         self.0 as i64
     }
 
+    /// The rate in percent, the shortest exact decimal: `19`, `8.875`.
+    pub fn percent(self) -> String {
+        Micros(self.millionths() * 100).decimal()
+    }
+
     /// Reads a rate in percent such as `19`, `8.875` or `19%`, with at most four digits behind the point.
     ///
     /// Errors: `Invalid` for `field`.
@@ -56,7 +61,7 @@ impl TaxRate {
 impl fmt::Display for TaxRate {
     /// In percent: `19 %`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} %", Micros(self.millionths() * 100).decimal())
+        write!(f, "{} %", self.percent())
     }
 }
 

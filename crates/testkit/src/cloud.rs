@@ -148,6 +148,11 @@ impl TestCloud {
         &self.app
     }
 
+    /// The URL of its database, for commands on the box.
+    pub fn database(&self) -> &str {
+        &self.database
+    }
+
     /// All dialects over this cloud, as a server would serve them.
     pub fn router(&self) -> axum::Router {
         self.router.clone()

@@ -2,6 +2,7 @@
 //!
 //! Promises: a password is read from stdin, the environment or a prompt; one that is generated is shown once.
 
+use super::billing_details::{self, Billing};
 use super::context::{self, Context};
 use super::failure::{Failure, Result};
 use super::settings::Settings;
@@ -30,6 +31,8 @@ pub enum AccountCommand {
     },
     /// Set a new password; every session of the account ends
     SetPassword(SetPassword),
+    /// Show or change what an account's invoices say: name, address, VAT id, tax
+    Billing(Billing),
     /// Let an account read, but change nothing
     Suspend(One),
     /// Let a suspended account act again
@@ -143,6 +146,7 @@ pub async fn run(context: &Context, command: AccountCommand) -> Result<()> {
         AccountCommand::Create(new) => create(context, new).await,
         AccountCommand::List { settings } => list(context, &settings.open().await?).await,
         AccountCommand::SetPassword(change) => set_password(context, change).await,
+        AccountCommand::Billing(billing) => billing_details::run(context, billing).await,
         AccountCommand::Suspend(one) => set_standing(context, one, Standing::Suspended).await,
         AccountCommand::Resume(one) => set_standing(context, one, Standing::Active).await,
         AccountCommand::Credit(change) => credit(context, change, false).await,

@@ -7,16 +7,19 @@
 pub mod account;
 pub mod address_pool;
 pub mod api_key;
+pub mod billing_details;
 pub mod cloud;
 pub mod completions;
 pub mod context;
 pub mod dns;
 pub mod doctor;
 pub mod event;
+pub mod export;
 pub mod failure;
 pub mod image;
 pub mod invoice;
 pub mod key;
+pub mod ledger;
 pub mod login;
 pub mod logout;
 pub mod mail;
@@ -115,6 +118,8 @@ enum Command {
     #[command(subcommand)]
     ApiKey(api_key::ApiKeyCommand),
     #[command(subcommand)]
+    Ledger(ledger::LedgerCommand),
+    #[command(subcommand)]
     Pool(pool::PoolCommand),
     #[command(subcommand)]
     AddressPool(address_pool::AddressPoolCommand),
@@ -192,6 +197,7 @@ async fn dispatch(cli: Cli, output: Output) -> Result<()> {
         Command::Migrate(settings) => migrate::run(&context, &settings).await,
         Command::Account(command) => account::run(&context, command).await,
         Command::ApiKey(command) => api_key::run(&context, command).await,
+        Command::Ledger(command) => ledger::run(&context, command).await,
         Command::Pool(command) => pool::run(&context, command).await,
         Command::AddressPool(command) => address_pool::run(&context, command).await,
         Command::PaymentKey(command) => payment_key::run(&context, command).await,

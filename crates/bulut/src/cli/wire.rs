@@ -422,6 +422,61 @@ pub struct Invoice {
     pub due_at: Plain,
 }
 
+/// An invoice with all that it says, of the native API.
+#[derive(Debug, Clone, Deserialize)]
+pub struct InvoiceDetails {
+    /// For people and their books.
+    pub number: String,
+    /// Whether it is paid.
+    pub status: String,
+    /// The first instant that it covers.
+    pub period_start: String,
+    /// The first instant that it does not cover any more.
+    pub period_end: String,
+    /// When it has to be paid.
+    pub due_at: String,
+    /// When it was paid.
+    pub paid_at: Option<String>,
+    /// Whom it is for.
+    pub recipient: InvoiceParty,
+    /// What it is for.
+    pub lines: Vec<InvoiceLine>,
+    /// ISO 4217.
+    pub currency: String,
+    /// Sum of the lines.
+    pub subtotal: String,
+    /// Percent.
+    pub tax_percent: String,
+    /// Tax on it.
+    pub tax: String,
+    /// What is to be paid.
+    pub total: String,
+}
+
+/// A side of it.
+#[derive(Debug, Clone, Deserialize)]
+pub struct InvoiceParty {
+    /// Of a person or a company.
+    pub name: String,
+}
+
+/// A line of it.
+#[derive(Debug, Clone, Deserialize)]
+pub struct InvoiceLine {
+    /// For what.
+    pub description: String,
+    /// How it came about.
+    pub details: String,
+    /// How much.
+    pub quantity: String,
+    /// Of what.
+    pub unit: String,
+    /// What one of it costs.
+    pub unit_price: String,
+    /// What all of it costs.
+    pub amount: String,
+}
+
 /// A change of the balance.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Transaction {

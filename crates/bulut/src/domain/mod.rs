@@ -8,6 +8,7 @@ pub mod accounts;
 pub mod address_pools;
 pub mod addresses;
 pub mod api_keys;
+pub mod billing_details;
 pub mod callers;
 pub mod catalog;
 pub mod changes;

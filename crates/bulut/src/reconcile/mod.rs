@@ -3,6 +3,7 @@
 
 pub mod charging;
 pub mod dunning;
+pub mod invoices;
 pub mod machines;
 pub mod mails;
 pub mod names;
@@ -23,7 +24,7 @@ const EVERY: Duration = Duration::from_secs(5);
 const SNAPSHOTS_EVERY: Duration = Duration::from_secs(60);
 /// How often old traffic is rolled up.
 const ROLL_UP_EVERY: Duration = Duration::from_secs(3600);
-/// How often it is looked whether an hour has passed that is to be charged.
+/// How often it is looked whether an hour has passed that is to be charged, or a month that is to be invoiced.
 const CHARGE_EVERY: Duration = Duration::from_secs(60);
 /// How often what has expired is forgotten.
 const SWEEP_EVERY: Duration = Duration::from_secs(600);
@@ -41,6 +42,7 @@ pub async fn run(app: App, stop: CancellationToken) {
         every(EVERY.min(app.config().idle.look_every()), stop.clone(), || run_modes::look(&app)),
         every(SNAPSHOTS_EVERY, stop.clone(), || snapshots::look(&app)),
         every(CHARGE_EVERY, stop.clone(), || charging::look(&app)),
+        every(CHARGE_EVERY, stop.clone(), || invoices::look(&app)),
         every(SWEEP_EVERY, stop.clone(), || sweep::all(&app)),
         traffic::watch(app.clone(), stop.clone()),
         every(ROLL_UP_EVERY, stop.clone(), || traffic::roll_up(&app)),

@@ -11,6 +11,7 @@ mod extract;
 mod firewalls;
 mod health;
 mod hostnames;
+mod invoices;
 mod payments;
 mod pools;
 mod servers;
@@ -29,6 +30,8 @@ pub fn router(app: App) -> Router {
         .route("/metrics", get(health::metrics))
         .route("/v2/api-keys", get(api_keys::list).post(api_keys::create))
         .route("/v2/api-keys/{id}", put(api_keys::update).delete(api_keys::revoke))
+        .route("/v2/invoices", get(invoices::list))
+        .route("/v2/invoices/{number}", get(invoices::get))
         .route("/v2/account/events", get(accounts::events))
         .route("/v2/account/verification", post(accounts::verification))
         .route("/v2/payments", post(payments::create))

@@ -2,6 +2,10 @@
 //!
 //! Must not know: where the values come from.
 
+mod invoices;
+
+pub use invoices::{InvoiceExplained, InvoiceView};
+
 use crate::domain::addresses::{self, Held};
 use crate::domain::firewalls;
 use crate::domain::names::Called;
