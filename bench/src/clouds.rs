@@ -33,6 +33,8 @@ pub async fn start(binary: &str, database: Database) -> anyhow::Result<Program> 
         ("BULUT_LOG", LOG.to_owned()),
         // What is measured is how much it can, not how much a client may.
         ("BULUT_RATE_LIMITS", "false".to_owned()),
+        // Nor how much its balance covers.
+        ("BULUT_BILLING_COVER_HOURS", "0".to_owned()),
     ];
     if database == Database::Postgres {
         settings.push(("BULUT_DATABASE", database.fresh(&std::env::temp_dir()).await));

@@ -5,6 +5,7 @@
 //! number means. Must not know: how the program works inside.
 
 mod boot;
+mod charges;
 mod clouds;
 mod creates;
 mod figures;
@@ -67,6 +68,8 @@ enum Part {
     Create,
     /// Memory.
     Memory,
+    /// Hours charged.
+    Charge,
 }
 
 const DATABASES: [Database; 2] = [Database::Sqlite, Database::Postgres];
@@ -116,6 +119,9 @@ async fn run(binary: &str, only: &[Part]) -> anyhow::Result<()> {
     }
     if wanted(Part::Memory) {
         lines.push(memory::measure(binary).await.context("the benchmark of memory")?);
+    }
+    if wanted(Part::Charge) {
+        lines.extend(charges::measure().await.context("the benchmark of charges")?);
     }
     output::table(&lines);
     Ok(())
