@@ -1,6 +1,7 @@
 //! What was used becomes invoices: once, without gaps, and whoever was down meanwhile.
 
 use super::{DAY, HOUR, at, balance, cloud_on, done, look, of, taxed_cloud, until, verbs};
+use bulut::domain::invoices::replay::replay;
 use bulut::domain::{billing_details, invoices};
 use bulut::faults::Fault;
 use bulut_model::error::Kind;
@@ -9,6 +10,7 @@ use bulut_model::mail::Letter;
 use bulut_model::{AccountId, Micros};
 use bulut_store::ledger::{self, Entry};
 use bulut_store::{accounts as account_rows, mails};
+use bulut_testkit::cloud::BEGINNING;
 use bulut_testkit::{Database, TestCloud};
 use serde_json::{Value, json};
 
@@ -317,6 +319,52 @@ async fn who_dies_before_the_end_leaves_nothing_and_takes_no_number() {
     look(&cloud).await;
     assert_eq!(of(&cloud, &alice).await[0].content.number, "2026-00002");
     assert_eq!(balance(&cloud, &alice).await, "44.05");
+}
+
+/// An account that asks for its invoice each hour, of a process that dies after each statement.
+async fn dies_everywhere(database: Database) {
+    let mut cloud = cloud_on(database).await;
+    let alice = cloud.customer("alice").await.account;
+    cloud.sign_in(&alice).await.running_server("web1").await;
+    let mut deaths = 0;
+    for round in 0.. {
+        cloud.app().clock().advance(HOUR);
+        cloud.app().store().die_after(round);
+        let finished = verbs::issue_now(cloud.app(), alice.id).await.is_ok();
+        deaths += usize::from(!finished);
+        // The next one finds what is there and makes the rest.
+        cloud.restart().await;
+        verbs::issue_now(cloud.app(), alice.id).await.unwrap();
+        if finished {
+            break;
+        }
+    }
+    assert!(deaths > 15, "it died {deaths} times only: there were more statements than that");
+    let customer = cloud.sign_in(&alice).await;
+    let all = of(&cloud, &customer).await;
+    assert!(all.len() > deaths);
+    let mut end = BEGINNING;
+    for (number, invoice) in (1..).zip(&all) {
+        let content = &invoice.content;
+        assert_eq!(content.number, format!("2026-{number:05}"), "no number was left out");
+        assert_eq!(content.period_start, end, "no hour was left out or stands on two invoices");
+        end = content.period_end;
+        assert_eq!(replay(cloud.app(), &content.number).await.unwrap().difference, None);
+    }
+    let total: Micros = all.iter().map(|invoice| invoice.content.total).sum();
+    assert_eq!(balance(&cloud, &customer).await, (Micros(50_000_000) - total).decimal());
+    let letters = mails::list(cloud.app().store(), None, 1000).await.unwrap();
+    assert_eq!(letters.iter().filter(|mail| mail.letter.template() == "invoice").count(), all.len());
+}
+
+#[tokio::test]
+async fn a_process_that_dies_at_any_statement_leaves_no_gap_on_sqlite() {
+    dies_everywhere(Database::Sqlite).await;
+}
+
+#[tokio::test]
+async fn a_process_that_dies_at_any_statement_leaves_no_gap_on_postgresql() {
+    dies_everywhere(Database::Postgres).await;
 }
 
 #[tokio::test]
