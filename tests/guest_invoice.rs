@@ -1,7 +1,5 @@
 //! The time of a real server stands on its invoice: the line, its interval and what the guest itself says agree.
 
-#![expect(clippy::unwrap_used, reason = "a test's broken premise is best said at once")]
-
 use bulut::app::App;
 use bulut::clock::Clock;
 use bulut::config::{Config, Overrides};

@@ -19,7 +19,7 @@ use bulut_model::{AccountId, Error, Micros, PackageId, Result, Timestamp};
 use bulut_store::ledger::{self, Entry};
 use bulut_store::{Session, Tx, accounts, billing_details, intervals, invoices};
 use sha2::{Digest as _, Sha256};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 /// Accounts in a batch.
 const BATCH: i64 = 100;
@@ -193,23 +193,20 @@ fn recipient(account: &Account, details: BillingDetails) -> Party {
 
 /// What the things and packages of these intervals are called now.
 async fn names(s: &impl Session, all: &[Interval]) -> Result<Names> {
-    let mut names = Names::default();
-    for interval in all {
-        if !names.subjects.contains_key(&interval.subject) {
-            names.subjects.insert(interval.subject, invoices::label(s, interval.subject).await?);
-        }
+    let mut names = Names { packages: packages(s, all).await?, ..Names::default() };
+    let subjects: BTreeSet<Subject> = all.iter().map(|interval| interval.subject).collect();
+    for subject in subjects {
+        names.subjects.insert(subject, invoices::label(s, subject).await?);
     }
-    names.packages = packages(s, all).await?;
     Ok(names)
 }
 
 /// The slugs of these intervals' packages, which never change.
 pub(super) async fn packages(s: &impl Session, all: &[Interval]) -> Result<HashMap<PackageId, String>> {
+    let ids: BTreeSet<PackageId> = all.iter().filter_map(|interval| interval.terms.package).collect();
     let mut packages = HashMap::new();
-    for package in all.iter().filter_map(|interval| interval.terms.package) {
-        if !packages.contains_key(&package) {
-            packages.insert(package, invoices::package_label(s, package).await?);
-        }
+    for id in ids {
+        packages.insert(id, invoices::package_label(s, id).await?);
     }
     Ok(packages)
 }
