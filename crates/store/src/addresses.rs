@@ -338,6 +338,13 @@ fn taken_row(row: &Row) -> Result<Taken, Failure> {
     Ok(Taken { id: AddressId(row.int("address_id")?), address: parsed(row, "address")?, pool: pool(row)? })
 }
 
+/// The further IPv4 addresses of a server by their rows, for metering.
+pub async fn further_ids(s: &impl Session, server: ServerId) -> Result<Vec<AddressId>> {
+    let sql = "SELECT id FROM address WHERE further_server_id = $1 ORDER BY id";
+    let rows = s.all(sql, vec![server.0.into()]).await?;
+    Ok(rows.iter().map(|row| row.int("id").map(AddressId)).collect::<Result<_, Failure>>()?)
+}
+
 /// The pool of a server's IPv6 address.
 pub async fn find_ipv6_pool(s: &impl Session, server: ServerId) -> Result<Option<Pool>> {
     let sql = format!(

@@ -4,7 +4,9 @@ use crate::packages::signed;
 use crate::session::{Failure, Row, Session};
 use bulut_model::interval::{Interval, State, Subject, Terms};
 use bulut_model::price::Counting;
-use bulut_model::{AccountId, Error, IntervalId, Micros, PackageId, PriceId, Result, ServerId, Timestamp};
+use bulut_model::{
+    AccountId, AddressId, Error, IntervalId, Micros, PackageId, PriceId, Result, ServerId, Timestamp,
+};
 
 /// An interval to be opened.
 #[derive(Debug, Clone, Copy)]
@@ -172,6 +174,31 @@ pub async fn last_end(s: &impl Session, subject: Subject) -> Result<Option<Times
     Ok(row.map(|row| row.opt_int("ended")).transpose()?.flatten().map(Timestamp))
 }
 
+/// The further addresses of a server that have open intervals.
+pub async fn open_addresses(
+    s: &impl Session,
+    account: AccountId,
+    server: ServerId,
+) -> Result<Vec<AddressId>> {
+    let sql = "SELECT subject_id FROM usage_interval WHERE account_id = $1 AND closed_at IS NULL \
+               AND kind = 'address' AND server_id = $2 ORDER BY subject_id";
+    let rows = s.all(sql, vec![account.0.into(), server.0.into()]).await?;
+    Ok(rows.iter().map(|row| row.int("subject_id").map(AddressId)).collect::<Result<_, Failure>>()?)
+}
+
+/// What is written down of the traffic of a server beyond its package in a span of time, bytes.
+pub async fn traffic_bytes(
+    s: &impl Session,
+    server: ServerId,
+    from: Timestamp,
+    to: Timestamp,
+) -> Result<u64> {
+    let sql = "SELECT CAST(COALESCE(SUM(units), 0) AS BIGINT) AS bytes FROM usage_interval \
+               WHERE kind = 'traffic' AND subject_id = $1 AND opened_at >= $2 AND opened_at < $3";
+    let row = s.one(sql, vec![server.0.into(), from.0.into(), to.0.into()]).await?;
+    Ok(row.map(|row| row.unsigned("bytes")).transpose()?.unwrap_or(0))
+}
+
 fn subjects(rows: &[Row]) -> Result<Vec<(AccountId, Subject)>> {
     let one = |row: &Row| {
         let kind = row.text("kind")?;
@@ -209,7 +236,7 @@ pub async fn list_open(s: &impl Session) -> Result<Vec<(AccountId, Subject)>> {
 }
 
 /// Open intervals that do not say what is so: of servers that are gone, draw on a pool, or have another package or power
-/// than theirs, and of snapshots that are not there. None in a sound database.
+/// than theirs, of snapshots that are not there, and of addresses that another has. None in a sound database.
 pub async fn untrue(s: &impl Session) -> Result<Vec<IntervalId>> {
     let sql = "SELECT usage_interval.id AS id FROM usage_interval \
          JOIN server ON server.id = usage_interval.subject_id \
@@ -218,7 +245,11 @@ pub async fn untrue(s: &impl Session) -> Result<Vec<IntervalId>> {
          CASE WHEN server.power = 'stopped' THEN 'stopped' ELSE 'running' END) \
          UNION ALL SELECT usage_interval.id AS id FROM usage_interval \
          JOIN snapshot ON snapshot.id = usage_interval.subject_id \
-         WHERE usage_interval.kind = 'snapshot' AND closed_at IS NULL AND snapshot.phase <> 'ready' ORDER BY id";
+         WHERE usage_interval.kind = 'snapshot' AND closed_at IS NULL AND snapshot.phase <> 'ready' \
+         UNION ALL SELECT usage_interval.id AS id FROM usage_interval \
+         JOIN address ON address.id = usage_interval.subject_id \
+         WHERE usage_interval.kind = 'address' AND closed_at IS NULL \
+         AND COALESCE(address.further_server_id, 0) <> usage_interval.server_id ORDER BY id";
     let rows = s.all(sql, vec![]).await?;
     Ok(rows.iter().map(|row| row.int("id").map(IntervalId)).collect::<Result<_, Failure>>()?)
 }

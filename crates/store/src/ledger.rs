@@ -177,6 +177,17 @@ pub async fn list_all(s: &impl Session, after: TransactionId, limit: i64) -> Res
     Ok(rows.iter().map(booked).collect::<Result<_, _>>()?)
 }
 
+/// The hourly charges of an account: the reference of each and what it took, by their references.
+pub async fn charges(s: &impl Session, account: AccountId) -> Result<Vec<(String, Micros)>> {
+    let sql = "SELECT ledger_posting.reference AS reference, -ledger_entry.amount_micros AS amount \
+               FROM ledger_entry JOIN ledger_posting ON ledger_posting.id = ledger_entry.posting_id \
+               WHERE ledger_entry.account_id = $1 AND ledger_entry.book = 'customer' \
+               AND ledger_posting.kind = 'charge' AND ledger_posting.reference LIKE 'charge/%' ORDER BY reference";
+    let rows = s.all(sql, vec![account.0.into()]).await?;
+    let one = |row: &Row| Ok((row.text("reference")?, Micros(row.int("amount")?)));
+    Ok(rows.iter().map(one).collect::<Result<_, Failure>>()?)
+}
+
 /// Postings whose entries do not add up to zero; a sound ledger has none.
 pub async fn unbalanced(s: &impl Session) -> Result<Vec<i64>> {
     let rows = s

@@ -97,6 +97,26 @@ pub async fn list_to_stop(
     Ok(rows.iter().map(found).collect::<Result<_, Failure>>()?)
 }
 
+/// The servers of a node whose traffic beyond their package is billed and that have some in this month (see
+/// [`MonthUse::billable_bytes`]), with whose they are and how many bytes.
+pub async fn list_to_bill(
+    s: &impl Session,
+    node: NodeId,
+    month: Month,
+) -> Result<Vec<(ServerId, AccountId, MonthUse)>> {
+    let sql = format!(
+        "SELECT {USE}, server.id AS id, server.account_id AS account_id FROM traffic_month \
+         JOIN server ON server.id = traffic_month.server_id JOIN package ON package.id = server.package_id \
+         WHERE traffic_month.month = $2 AND server.node_id = $1 AND server.in_pool = 0 \
+         AND package.at_traffic_limit = 'bill' AND traffic_month.is_allowed_more = 0 AND server.traffic_tb > 0 \
+         AND traffic_month.received_bytes + traffic_month.sent_bytes > server.traffic_tb * {BYTES_PER_TB} \
+         ORDER BY server.id"
+    );
+    let found =
+        |row: &Row| Ok((ServerId(row.int("id")?), AccountId(row.int("account_id")?), month_use(row, month)?));
+    s.all(&sql, vec![node.0.into(), month.0.into()]).await?.iter().map(found).collect()
+}
+
 /// Remembers that the house stopped a server.
 pub async fn set_stopped(s: &impl Session, server: ServerId, month: Month, now: Timestamp) -> Result<()> {
     let sql = "UPDATE traffic_month SET stopped_at = $3 WHERE server_id = $1 AND month = $2";

@@ -6,7 +6,7 @@ use bulut::app::App;
 use bulut::clock::Clock;
 use bulut::config::{Config, Overrides};
 use bulut::domain::accounts::NewAccount;
-use bulut::domain::{accounts, catalog, nodes};
+use bulut::domain::{accounts, books, catalog, nodes};
 use bulut::faults::{Fault, Faults};
 use bulut::operations::engine;
 use bulut::reconcile;
@@ -14,11 +14,10 @@ use bulut::vault::Vault;
 use bulut_compute::simulated::{Simulated, SimulatedConfig, World};
 use bulut_model::account::Account;
 use bulut_model::catalog::ImageFiles;
-use bulut_model::interval::disorders;
 use bulut_model::{Micros, NodeId, Timestamp};
 use bulut_store::{
-    Store, accounts as account_rows, addresses, consoles, holds, images, intervals, ledger, migrations,
-    nodes as node_rows, operations, servers, snapshots, ssh_keys,
+    Store, accounts as account_rows, addresses, consoles, images, ledger, migrations, nodes as node_rows,
+    operations, servers, snapshots, ssh_keys,
 };
 use serde_json::Value;
 use std::sync::Arc;
@@ -253,28 +252,13 @@ impl TestCloud {
     }
 
     /// What is wrong with the books and the queue; empty when all is well.
-    async fn complaints(store: &Store) -> Vec<String> {
+    async fn complaints(store: &Store, is_metered: bool) -> Vec<String> {
         let mut complaints = Vec::new();
         let unfinished = operations::unfinished(store).await.expect("the database answers");
         if !unfinished.is_empty() {
             complaints.push(format!("operations {unfinished:?} have not ended"));
         }
-        let unbalanced = ledger::unbalanced(store).await.expect("the database answers");
-        if !unbalanced.is_empty() {
-            complaints.push(format!("postings {unbalanced:?} do not add up to zero"));
-        }
-        let untrue = intervals::untrue(store).await.expect("the database answers");
-        if !untrue.is_empty() {
-            complaints.push(format!("the open intervals {untrue:?} do not say what is so"));
-        }
-        let stale = holds::stale(store).await.expect("the database answers");
-        if !stale.is_empty() {
-            complaints.push(format!("operations {stale:?} have ended and still hold a balance"));
-        }
-        for account in account_rows::list(store).await.expect("accounts") {
-            let all = intervals::list_all(store, account.id).await.expect("intervals");
-            complaints.extend(disorders(&all));
-        }
+        complaints.extend(books::check_store(store, is_metered).await.expect("the books can be read"));
         complaints
     }
 }
@@ -284,14 +268,14 @@ impl Drop for TestCloud {
         if std::thread::panicking() {
             return;
         }
-        let url = self.database.clone();
+        let (url, is_metered) = (self.database.clone(), self.app.config().billing.enabled);
         // A runtime of its own: the test's may be shutting down.
         let complaints = std::thread::spawn(move || {
             let runtime =
                 tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
             runtime.block_on(async {
                 let store = Store::open(&url, 1).await.expect("the database opens");
-                let complaints = Self::complaints(&store).await;
+                let complaints = Self::complaints(&store, is_metered).await;
                 store.close().await.expect("the database closes");
                 complaints
             })

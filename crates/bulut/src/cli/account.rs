@@ -49,6 +49,10 @@ pub enum AccountCommand {
     SendVerification(One),
     /// Send an account a letter with a link to choose a new password
     SendReset(One),
+    /// Let an account pay after the month: no order is refused for want of balance
+    Postpaid(One),
+    /// Let it pay before: its balance must cover what it orders
+    Prepaid(One),
     /// Leave passwords out of the account's lists of servers
     HidePasswords(One),
     /// Show them there, as Cloud at Cost clients expect
@@ -159,6 +163,8 @@ pub async fn run(context: &Context, command: AccountCommand) -> Result<()> {
         }
         AccountCommand::SendVerification(one) => send_verification(context, one).await,
         AccountCommand::SendReset(one) => send_reset(context, one).await,
+        AccountCommand::Postpaid(one) => set_postpaid(context, one, true).await,
+        AccountCommand::Prepaid(one) => set_postpaid(context, one, false).await,
         AccountCommand::HidePasswords(one) => set_hides_secrets(context, one, true).await,
         AccountCommand::ShowPasswords(one) => set_hides_secrets(context, one, false).await,
     }
@@ -274,6 +280,13 @@ async fn set_standing(context: &Context, one: One, standing: Standing) -> Result
     Ok(())
 }
 
+async fn set_postpaid(context: &Context, one: One, is_postpaid: bool) -> Result<()> {
+    let app = one.settings.open().await?;
+    let account = accounts::set_postpaid(&app, &one.account, is_postpaid).await?;
+    print(context, &account, None);
+    Ok(())
+}
+
 async fn set_hides_secrets(context: &Context, one: One, hides: bool) -> Result<()> {
     let app = one.settings.open().await?;
     let account = accounts::set_hides_secrets(&app, &one.account, hides).await?;
@@ -325,6 +338,7 @@ fn describe(account: &Account) -> Value {
         "is_verified": account.is_verified,
         "is_operator": account.is_operator,
         "hides_passwords": account.hides_secrets,
+        "is_postpaid": account.is_postpaid,
     })
 }
 
@@ -344,6 +358,9 @@ fn print(context: &Context, account: &Account, password: Option<String>) {
     let mut facts = vec![("id", account.id.to_string()), ("e-mail", account.email.clone())];
     facts.extend(account.user_name.clone().map(|name| ("user name", name)));
     facts.push(("standing", account.standing.as_str().to_owned()));
+    if account.is_postpaid {
+        facts.push(("pays", "after the month".to_owned()));
+    }
     if account.hides_secrets {
         facts.push(("passwords", "left out of lists".to_owned()));
     }

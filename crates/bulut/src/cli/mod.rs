@@ -29,6 +29,7 @@ pub mod output;
 pub mod package;
 pub mod payment_key;
 pub mod pool;
+pub mod price;
 pub mod region;
 pub mod serve;
 pub mod server;
@@ -118,8 +119,6 @@ enum Command {
     #[command(subcommand)]
     ApiKey(api_key::ApiKeyCommand),
     #[command(subcommand)]
-    Ledger(ledger::LedgerCommand),
-    #[command(subcommand)]
     Pool(pool::PoolCommand),
     #[command(subcommand)]
     AddressPool(address_pool::AddressPoolCommand),
@@ -129,6 +128,10 @@ enum Command {
     Mail(mail::MailCommand),
     #[command(subcommand)]
     Traffic(traffic::TrafficCommand),
+    #[command(subcommand)]
+    Price(price::PriceCommand),
+    #[command(subcommand)]
+    Ledger(ledger::LedgerCommand),
     #[command(subcommand)]
     Node(node::NodeCommand),
     #[command(subcommand)]
@@ -197,12 +200,13 @@ async fn dispatch(cli: Cli, output: Output) -> Result<()> {
         Command::Migrate(settings) => migrate::run(&context, &settings).await,
         Command::Account(command) => account::run(&context, command).await,
         Command::ApiKey(command) => api_key::run(&context, command).await,
-        Command::Ledger(command) => ledger::run(&context, command).await,
         Command::Pool(command) => pool::run(&context, command).await,
         Command::AddressPool(command) => address_pool::run(&context, command).await,
         Command::PaymentKey(command) => payment_key::run(&context, command).await,
         Command::Mail(command) => mail::run(&context, command).await,
         Command::Traffic(command) => traffic::run(&context, command).await,
+        Command::Price(command) => price::run(&context, command).await,
+        Command::Ledger(command) => ledger::run(&context, command).await,
         Command::Node(command) => node::run(&context, command).await,
         Command::Dns(command) => dns::run(&context, command).await,
         Command::SigningKey(command) => signing_key::run(&context, command).await,

@@ -19,6 +19,8 @@ pub enum PackageCommand {
     List,
     /// Show or set how fast servers of a package are, on the box; those that are there follow within a minute
     Rate(Rate),
+    /// Set what servers of a package cost, on the box; those that run keep their price unless told otherwise
+    Price(super::price::Package),
 }
 
 /// Which package, and how fast.
@@ -41,6 +43,7 @@ pub async fn run(context: &Context, command: PackageCommand) -> Result<()> {
     match command {
         PackageCommand::List => list(context).await,
         PackageCommand::Rate(of) => rate(context, of).await,
+        PackageCommand::Price(of) => super::price::set_package(context, of).await,
     }
 }
 

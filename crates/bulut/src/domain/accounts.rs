@@ -130,6 +130,14 @@ pub async fn set_standing(app: &App, name: &str, standing: Standing) -> Result<A
     named(app, name).await
 }
 
+/// Says whether the account with this e-mail address or user name pays after the month.
+pub async fn set_postpaid(app: &App, name: &str, is_postpaid: bool) -> Result<Account> {
+    let account = named(app, name).await?;
+    accounts::set_postpaid(app.store(), account.id, is_postpaid).await?;
+    tracing::info!(account.id = account.id.0, is_postpaid, "way of paying changed");
+    Ok(Account { is_postpaid, ..account })
+}
+
 /// Says whether lists of the account's servers leave their passwords out.
 pub async fn set_hides_secrets(app: &App, name: &str, hides: bool) -> Result<Account> {
     let account = named(app, name).await?;

@@ -8,12 +8,14 @@
 use crate::app::App;
 use crate::domain::access::Caller;
 use crate::domain::changes::{Begun, Change};
+use crate::domain::charging;
+use crate::domain::metering;
 use crate::domain::networks;
 use crate::domain::plans::NetworkPlan;
 use crate::domain::servers::{self, find_ready};
 use bulut_model::error::Kind;
 use bulut_model::server::Server;
-use bulut_model::{Error, OperationId, RegionId, Result, ServerId, Timestamp};
+use bulut_model::{Error, Micros, OperationId, RegionId, Result, ServerId, Timestamp};
 use bulut_store::Tx;
 use bulut_store::addresses::{self, TakenIpv6};
 use serde::{Deserialize, Serialize};
@@ -92,7 +94,7 @@ pub async fn list(app: &App, caller: &Caller, id: ServerId) -> Result<Vec<Held>>
 /// next boot, or when its owner sets it there.
 ///
 /// Errors: `Conflict` where the server has no IPv4 address or its host cannot route one, and while another operation holds
-/// it; `Quota`; `Capacity`; `NotFound`.
+/// it; `Quota`; `Capacity`; `NotFound`; `Funds`.
 pub async fn add(app: &App, caller: &Caller, id: ServerId) -> Result<Ordered> {
     let change = match Change::begin(app, caller).await? {
         Begun::Again(answer) => return Ok(answer),
@@ -104,9 +106,12 @@ pub async fn add(app: &App, caller: &Caller, id: ServerId) -> Result<Ordered> {
         let why = format!("Server {id} has no IPv4 address of its own, which further ones need.");
         return Err(Error::conflict(why));
     }
+    let hourly = if server.in_pool { Micros::ZERO } else { metering::address_hourly(&change.tx).await? };
+    charging::check_covers(app, &change.tx, &change.account, hourly, change.now).await?;
     let address = take_further(app, &change.tx, &server, change.now).await?;
     let plan = NetworkPlan { takes: Some(address), ..NetworkPlan::default() };
     let operation = networks::queue(&change, &server, plan).await?;
+    charging::hold(app, &change.tx, operation, change.account.id, hourly).await?;
     change.commit(Ordered { operation, address }).await
 }
 

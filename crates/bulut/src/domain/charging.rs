@@ -4,6 +4,7 @@
 //! on the intervals alone, never on when or how often somebody charged. Must not know: invoices, HTTP.
 
 use crate::app::App;
+use crate::domain::books;
 use bulut_model::account::Account;
 use bulut_model::error::Kind;
 use bulut_model::rating;
@@ -74,7 +75,7 @@ pub async fn charge(s: &impl Session, account: AccountId, until: Timestamp) -> R
 
 /// The charge of one hour of one account. Its time is the end of the hour, whenever it is made.
 async fn post(s: &impl Session, account: AccountId, hour: Timestamp, amount: Micros) -> Result<()> {
-    let reference = format!("charge/{}", hour.wire());
+    let reference = books::reference(hour);
     let key = format!("charge/{account}/{}", hour.wire());
     let entries = [
         Entry { book: "customer", account: Some(account), amount: -amount },

@@ -11,7 +11,9 @@ use bulut_model::price::{Price, Priced, WhenStopped};
 use bulut_model::rating::{HOUR, hour_of};
 use bulut_model::server::{Phase, Power, Server};
 use bulut_model::snapshot::{self, Snapshot};
-use bulut_model::{AccountId, AddressId, Error, Micros, PackageId, Result, ServerId, SnapshotId, Timestamp};
+use bulut_model::traffic_month::{Month, MonthUse};
+use bulut_model::{AccountId, Error, Micros, PackageId, Result, ServerId, SnapshotId, Timestamp};
+use bulut_store::addresses::further_ids;
 use bulut_store::intervals::{self, New};
 use bulut_store::{Session, accounts, charging, holds, prices, servers, snapshots};
 
@@ -24,7 +26,8 @@ struct Wanted {
     units: u64,
 }
 
-/// Makes a server's interval true: after every change of its phase, power or package.
+/// Makes the intervals of a server and of its further addresses true: after every change of its phase, power, package or
+/// addresses.
 pub async fn server(app: &App, s: &impl Session, id: ServerId, now: Timestamp) -> Result<()> {
     let found = servers::find(s, id).await?;
     let wanted = found.as_ref().filter(|server| is_priced(app, server)).map(|server| Wanted {
@@ -34,7 +37,18 @@ pub async fn server(app: &App, s: &impl Session, id: ServerId, now: Timestamp) -
         units: 1,
     });
     let Some(account) = found.map(|server| server.account) else { return Ok(()) };
-    settle(app, s, account, Subject::Server(id), wanted, now).await
+    settle(app, s, account, Subject::Server(id), wanted, now).await?;
+    let held = if wanted.is_some() { further_ids(s, id).await? } else { Vec::new() };
+    for address in intervals::open_addresses(s, account, id).await? {
+        if !held.contains(&address) {
+            settle(app, s, account, Subject::Address(address), None, now).await?;
+        }
+    }
+    for address in held {
+        let wanted = Wanted { server: id, package: None, state: State::Kept, units: 1 };
+        settle(app, s, account, Subject::Address(address), Some(wanted), now).await?;
+    }
+    Ok(())
 }
 
 fn is_priced(app: &App, server: &Server) -> bool {
@@ -59,42 +73,28 @@ fn kept_gib(snapshot: &Snapshot) -> u64 {
     snapshot.size_bytes.div_ceil(1 << 30)
 }
 
-/// An additional address and who has it.
-#[derive(Debug, Clone, Copy)]
-pub struct Held {
-    /// The address.
-    pub address: AddressId,
-    /// Who pays.
-    pub account: AccountId,
-    /// The server that has it.
-    pub server: ServerId,
-    /// Whether it has it from now on, or no more.
-    pub is_held: bool,
-}
-
-/// Makes an additional address's interval true: when it is given and when it is taken back.
-pub async fn address(app: &App, s: &impl Session, held: Held, now: Timestamp) -> Result<()> {
-    let wanted = (held.is_held && app.config().billing.enabled).then_some(Wanted {
-        server: held.server,
-        package: None,
-        state: State::Kept,
-        units: 1,
-    });
-    settle(app, s, held.account, Subject::Address(held.address), wanted, now).await
-}
-
-/// Writes down bytes that a server moved beyond its package, in the hour in which it is now.
-pub async fn traffic(app: &App, s: &impl Session, id: ServerId, bytes: u64, now: Timestamp) -> Result<()> {
-    let Some(server) = servers::find(s, id).await?.filter(|server| is_priced(app, server)) else {
+/// Writes down what a server moved beyond its package in this month and is not written down yet, in the hour in which it
+/// is now. What is counted after the month's end is not billed any more. Run it in a transaction that holds the account.
+pub async fn traffic(
+    app: &App,
+    s: &impl Session,
+    used: &MonthUse,
+    id: ServerId,
+    now: Timestamp,
+) -> Result<()> {
+    let Some(server) = servers::find(s, id).await?.filter(|server| !server.in_pool) else { return Ok(()) };
+    if !app.config().billing.enabled {
         return Ok(());
-    };
-    if bytes == 0 {
+    }
+    charging::begin(s, server.account, hour_of(now)).await?;
+    let hour = hour_of(now).max(charging::charged_until(s, server.account).await?);
+    let (begin, end) = (used.month.begin(), used.month.next().begin());
+    let bytes = used.billable_bytes().saturating_sub(intervals::traffic_bytes(s, id, begin, end).await?);
+    if bytes == 0 || Month::of(hour) != used.month {
         return Ok(());
     }
     let price = prices::get(s, Priced::Traffic(Some(server.package))).await?;
     let terms = Terms { monthly: None, ..terms_of(app, &price, Some(server.package), State::Moved, bytes) };
-    charging::begin(s, server.account, hour_of(now)).await?;
-    let hour = hour_of(now).max(charging::charged_until(s, server.account).await?);
     let new = New { account: server.account, subject: Subject::Traffic(id), server: id, terms };
     intervals::add_traffic(s, &new, hour, hour.plus(HOUR)).await
 }
@@ -157,6 +157,11 @@ pub async fn adopt(app: &App) -> Result<()> {
         tracing::info!(things = all.len(), enabled = app.config().billing.enabled, "metering begun or ended");
     }
     Ok(())
+}
+
+/// What an hour of a further address costs now.
+pub async fn address_hourly(s: &impl Session) -> Result<Micros> {
+    Ok(prices::get(s, Priced::Address).await?.unit)
 }
 
 /// What an hour of a running server of this package costs now.

@@ -3,6 +3,7 @@
 
 use crate::app::App;
 use crate::domain::access::Caller;
+use crate::domain::metering;
 use crate::domain::plans::Plan;
 use crate::domain::servers;
 use bulut_compute::{DriverError, Usage};
@@ -14,7 +15,7 @@ use bulut_model::traffic_month::{AtLimit, Month};
 use bulut_model::{AccountId, Error, NodeId, OperationId, Result, ServerId, Timestamp};
 use bulut_store::operations::Subject;
 use bulut_store::traffic_months::{self, Line};
-use bulut_store::{Session, accounts, operations, servers as server_rows, traffic};
+use bulut_store::{Session, accounts, intervals, operations, servers as server_rows, traffic};
 use std::time::Duration;
 
 /// Most points in one answer.
@@ -141,6 +142,24 @@ pub(super) async fn check_may_run(s: &impl Session, id: ServerId, now: Timestamp
         )),
         Some(_) | None => Ok(()),
     }
+}
+
+/// Writes down for billing what the servers of a node have moved beyond their packages since that was last done.
+pub async fn bill_beyond(app: &App, node: NodeId) -> Result<()> {
+    let month = Month::of(app.clock().now());
+    let (begin, end) = (month.begin(), month.next().begin());
+    for (id, account, used) in traffic_months::list_to_bill(app.store(), node, month).await? {
+        if used.billable_bytes() <= intervals::traffic_bytes(app.store(), id, begin, end).await? {
+            continue;
+        }
+        let tx = app.store().begin().await?;
+        accounts::hold(&tx, account).await?;
+        if let Some(used) = traffic_months::find(&tx, id, month).await? {
+            metering::traffic(app, &tx, &used, id, app.clock().now()).await?;
+        }
+        tx.commit().await?;
+    }
+    Ok(())
 }
 
 /// Powers a server off that must not run any more in this month; none if it may by now, or something else holds it.

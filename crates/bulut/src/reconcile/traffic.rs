@@ -1,10 +1,10 @@
 //! Traffic: every minute the counters of all machines are read, and what they have grown by is added to the minute
 //! that has passed; then servers are stopped or slowed down whose package wants that when its traffic is used up, and
-//! those that should be faster or slower than they are told so. Every hour old samples are rolled up.
+//! those that should be faster or slower than they are told so. What is billed beyond packages is written down. Every hour old samples are rolled up.
 
 use crate::app::App;
 use crate::domain::rates::tell;
-use crate::domain::traffic::{reading, stop_at_limit};
+use crate::domain::traffic::{bill_beyond, reading, stop_at_limit};
 use bulut_compute::{DriverError, Usage};
 use bulut_model::traffic::{Minute, Reading};
 use bulut_model::traffic_month::Month;
@@ -49,6 +49,11 @@ async fn look(app: &App) {
     sample(app).await;
     if let Err(error) = hold_to_limits(app).await {
         tracing::warn!(%error, "servers were not held to their traffic; the next minute does it");
+    }
+    for node in app.nodes() {
+        if let Err(error) = bill_beyond(app, node).await {
+            tracing::warn!(node.id = node.0, %error, "traffic was not billed; the next minute does it");
+        }
     }
     if let Err(error) = hold_to_rates(app).await {
         tracing::warn!(%error, "servers were not told their rates; the next minute does it");

@@ -2,9 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test's broken premise is best said at once")]
 
+mod books;
 mod charging;
 mod funds;
 mod intervals;
+mod year;
 
 use bulut_model::interval::Interval;
 use bulut_model::{Micros, ServerId};
