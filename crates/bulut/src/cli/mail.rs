@@ -28,8 +28,8 @@ pub enum MailCommand {
 #[derive(Debug, Args)]
 pub struct List {
     /// Only those that are waiting, sent, given_up or expired
-    #[arg(long)]
-    state: Option<String>,
+    #[arg(long, value_name = "STATE")]
+    only: Option<String>,
     /// At most so many
     #[arg(long, default_value_t = 100)]
     limit: i64,
@@ -91,7 +91,7 @@ fn tell_where_it_waits(context: &Context, app: &App) {
 }
 
 async fn list(context: &Context, list: List) -> Result<()> {
-    let state = list.state.as_deref().map(state).transpose()?;
+    let state = list.only.as_deref().map(state).transpose()?;
     let app = list.settings.open().await?;
     let mails = mails::list(&app, state, list.limit).await?;
     if context.output.json {
@@ -122,7 +122,7 @@ async fn list(context: &Context, list: List) -> Result<()> {
 fn state(word: &str) -> Result<MailState> {
     MailState::from_word(word).ok_or_else(|| {
         let all = MailState::ALL.map(MailState::as_str).join(", ");
-        Failure::refused(format!("--state: '{word}' is none")).hint(format!("one of: {all}"))
+        Failure::refused(format!("--only: '{word}' is no state")).hint(format!("one of: {all}"))
     })
 }
 

@@ -25,8 +25,16 @@ pub struct Frame<'a> {
     pub cloud: &'a str,
     /// To whom, by name; empty for nobody that we know.
     pub name: &'a str,
+    /// The currency of all amounts that do not say their own.
+    pub currency: &'a str,
     /// The link of letters that have one, and until when it works. None where a letter is only shown.
     pub link: Option<(&'a str, Timestamp)>,
+}
+
+impl Frame<'_> {
+    fn amount(self, amount: Micros) -> String {
+        format!("{} {}", money(amount), self.currency)
+    }
 }
 
 /// A piece of a letter.
@@ -86,26 +94,26 @@ fn words(letter: &Letter, frame: Frame<'_>) -> (String, Vec<Piece>) {
             format!("A letter from {cloud}"),
             vec![Says("It has arrived: the settings for mail are right.".into())],
         ),
-        Letter::TopUp { amount, balance, reference } => top_up(*amount, *balance, reference),
+        Letter::TopUp { amount, balance, reference } => top_up(*amount, *balance, reference, frame),
         Letter::Invoice { number, total, currency, due_at, link } => {
             invoice(number, *total, currency, *due_at, link.as_deref(), frame)
         }
         Letter::LowBalance { balance, suspended_below, suspended_from } => {
-            low_balance(*balance, *suspended_below, *suspended_from, cloud)
+            low_balance(*balance, *suspended_below, *suspended_from, frame)
         }
         Letter::Suspension { balance, suspended_below, deleted_from } => {
-            suspension(*balance, *suspended_below, *deleted_from, cloud)
+            suspension(*balance, *suspended_below, *deleted_from, frame)
         }
         Letter::DeletionNotice { balance, suspended_below, deleted_from } => {
-            deletion_notice(*balance, *suspended_below, *deleted_from, cloud)
+            deletion_notice(*balance, *suspended_below, *deleted_from, frame)
         }
         Letter::Deletion { servers, snapshots } => deletion(*servers, *snapshots, cloud),
-        Letter::Resumption { balance, servers } => resumption(*balance, *servers, cloud),
+        Letter::Resumption { balance, servers } => resumption(*balance, *servers, frame),
     }
 }
 
-fn top_up(amount: Micros, balance: Micros, reference: &str) -> (String, Vec<Piece>) {
-    let mut facts = vec![("Amount", money(amount)), ("Balance", money(balance))];
+fn top_up(amount: Micros, balance: Micros, reference: &str, frame: Frame<'_>) -> (String, Vec<Piece>) {
+    let mut facts = vec![("Amount", frame.amount(amount)), ("Balance", frame.amount(balance))];
     if !reference.is_empty() {
         facts.push(("Reference", reference.to_owned()));
     }
@@ -133,15 +141,16 @@ fn low_balance(
     balance: Micros,
     suspended_below: Micros,
     suspended_from: Timestamp,
-    cloud: &str,
+    frame: Frame<'_>,
 ) -> (String, Vec<Piece>) {
+    let cloud = frame.cloud;
     let pieces = vec![
         Says(format!("The balance of your account at {cloud} is low.")),
-        Facts(vec![("Balance", money(balance))]),
+        Facts(vec![("Balance", frame.amount(balance))]),
         Says(format!(
             "When it falls below {}, the account is suspended and its servers are stopped, but not before {}. Please \
              top it up in time.",
-            money(suspended_below),
+            frame.amount(suspended_below),
             moment(suspended_from)
         )),
     ];
@@ -152,8 +161,9 @@ fn suspension(
     balance: Micros,
     suspended_below: Micros,
     deleted_from: Option<Timestamp>,
-    cloud: &str,
+    frame: Frame<'_>,
 ) -> (String, Vec<Piece>) {
+    let cloud = frame.cloud;
     let kept = "Your balance is used up. Your account is suspended and your servers are stopped; their disks and \
                 addresses are kept.";
     let then = match deleted_from {
@@ -165,8 +175,8 @@ fn suspension(
     };
     let pieces = vec![
         Says(kept.into()),
-        Facts(vec![("Balance", money(balance))]),
-        needed(suspended_below),
+        Facts(vec![("Balance", frame.amount(balance))]),
+        needed(suspended_below, frame),
         Says(then),
     ];
     (format!("Your account at {cloud} is suspended"), pieces)
@@ -176,16 +186,17 @@ fn deletion_notice(
     balance: Micros,
     suspended_below: Micros,
     deleted_from: Timestamp,
-    cloud: &str,
+    frame: Frame<'_>,
 ) -> (String, Vec<Piece>) {
+    let cloud = frame.cloud;
     let pieces = vec![
         Says(format!(
             "Your account is suspended because its balance is used up. From {} on your servers and snapshots are \
              deleted, with all that is on them. That cannot be undone.",
             moment(deleted_from)
         )),
-        Facts(vec![("Balance", money(balance))]),
-        needed(suspended_below),
+        Facts(vec![("Balance", frame.amount(balance))]),
+        needed(suspended_below, frame),
     ];
     (format!("Your servers at {cloud} are going to be deleted"), pieces)
 }
@@ -196,7 +207,8 @@ fn deletion(servers: u64, snapshots: u64, cloud: &str) -> (String, Vec<Piece>) {
     (format!("Your servers at {cloud} are deleted"), vec![Says(why.into()), Facts(facts)])
 }
 
-fn resumption(balance: Micros, servers: u64, cloud: &str) -> (String, Vec<Piece>) {
+fn resumption(balance: Micros, servers: u64, frame: Frame<'_>) -> (String, Vec<Piece>) {
+    let cloud = frame.cloud;
     let thanks = match servers {
         0 => "Thank you: your account can be used again.".to_owned(),
         1 => "Thank you: your account can be used again, and your server is being started.".to_owned(),
@@ -206,12 +218,12 @@ fn resumption(balance: Micros, servers: u64, cloud: &str) -> (String, Vec<Piece>
             )
         }
     };
-    let pieces = vec![Says(thanks), Facts(vec![("Balance", money(balance))])];
+    let pieces = vec![Says(thanks), Facts(vec![("Balance", frame.amount(balance))])];
     (format!("Your account at {cloud} is active again"), pieces)
 }
 
-fn needed(limit: Micros) -> Piece {
-    Says(format!("A payment that brings your balance to at least {} is enough.", money(limit)))
+fn needed(limit: Micros, frame: Frame<'_>) -> Piece {
+    Says(format!("A payment that brings your balance to at least {} is enough.", frame.amount(limit)))
 }
 
 fn link(label: &'static str, frame: Frame<'_>) -> Piece {
@@ -340,7 +352,7 @@ fn escaped(text: &str) -> String {
 mod tests {
     use super::*;
 
-    const FRAME: Frame<'_> = Frame { cloud: "Sky & Co", name: "Ada <script>", link: None };
+    const FRAME: Frame<'_> = Frame { cloud: "Sky & Co", name: "Ada <script>", currency: "EUR", link: None };
     const DAY: Timestamp = Timestamp::from_unix_seconds(1_769_868_300);
 
     fn all() -> Vec<Letter> {
@@ -377,6 +389,7 @@ mod tests {
             assert!(!text.html.contains("<script>") && !text.html.contains("<b>"), "{}", text.html);
             assert!(text.html.contains("Sky &amp; Co") && text.plain.ends_with("\nSky & Co\n"));
             assert!(text.plain.lines().all(|line| line.len() <= 80), "{}", text.plain);
+            assert_eq!(text.plain.contains("-1.5"), text.plain.contains("-1.50 EUR"), "{}", text.plain);
         }
     }
 

@@ -104,7 +104,8 @@ pub async fn show(app: &App, mail: &Mail) -> Result<Text> {
 
 fn words(app: &App, mail: &Mail, account: Option<&Account>, link: Option<(&str, Timestamp)>) -> Text {
     let name = account.map(|account| account.first_name.as_str()).unwrap_or_default();
-    compose(&mail.letter, Frame { cloud: &app.config().mail.name, name, link })
+    let (cloud, currency) = (&app.config().mail.name, &app.config().billing.currency);
+    compose(&mail.letter, Frame { cloud, name, currency, link })
 }
 
 /// Letters, newest first: the operator's verb.

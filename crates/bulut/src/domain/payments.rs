@@ -56,6 +56,8 @@ pub struct Credit {
     pub account: Whose,
     /// How much.
     pub amount: Micros,
+    /// Of which currency, if its sender says so.
+    pub currency: Option<String>,
     /// What the payment is called where it came from; may be empty.
     pub reference: String,
 }
@@ -131,6 +133,10 @@ fn bytes(text: &str) -> Option<Vec<u8>> {
 pub async fn credit(app: &App, payer: &Payer, credit: Credit) -> Result<Payment> {
     check_amount(credit.amount)?;
     check_reference(&credit.reference)?;
+    let own = &app.config().billing.currency;
+    if credit.currency.as_ref().is_some_and(|currency| currency != own) {
+        return Err(Error::invalid("currency", format!("The currency must be {own}; nothing is converted.")));
+    }
     let fingerprint = fingerprint(&credit);
     if let Some(payment) = paid(app.store(), payer, &fingerprint).await? {
         return Ok(payment);

@@ -366,3 +366,56 @@ async fn what_is_deleted_costs_nothing_any_more_and_what_was_used_counts_before_
     let later = ledger::balance(cloud.app().store(), alice.account.id).await.unwrap();
     assert!((owed - later).0 < 10_000, "{owed} became {later}");
 }
+
+/// Wherever a process dies in a look or in a payment, the next one makes the same of it.
+#[tokio::test]
+async fn a_process_that_dies_after_any_statement_takes_no_step_twice_and_none_by_halves() {
+    let mut cloud = begin(Setup::default()).await;
+    let account = {
+        let alice = cloud.customer("alice").await;
+        alice.running_server("web1").await;
+        set_balance(&cloud, &alice, -1).await;
+        alice.account.clone()
+    };
+    for (hours, kind) in [(0, "balance_low"), (23, "suspended")] {
+        pass(&cloud, hours).await;
+        cloud.app().clock().advance(HOUR);
+        let alice = cloud.sign_in(&account).await;
+        let mut statements = 0;
+        loop {
+            cloud.app().store().die_after(statements);
+            // An account that was not looked at is only logged.
+            let looked = look(cloud.app()).await;
+            cloud.app().store().die_after(u32::MAX);
+            let events = events(&cloud, &alice).await;
+            if events.last().is_some_and(|last| last == kind) {
+                break;
+            }
+            assert!(looked.is_err() || statements > 0, "{looked:?}");
+            assert!(statements < 200, "it never comes so far");
+            statements += 1;
+        }
+        assert!(statements > 10, "only {statements} statements");
+    }
+    cloud.run_until_idle().await;
+    cloud.restart().await;
+    let alice = cloud.sign_in(&account).await;
+    assert_eq!(events(&cloud, &alice).await, ["balance_low", "suspended"]);
+    assert_eq!(templates(&cloud).await, ["verification", "low_balance", "suspension"]);
+    let before = ledger::balance(cloud.app().store(), account.id).await.unwrap();
+    for statements in 0.. {
+        cloud.app().store().die_after(statements);
+        let credited =
+            payments::credit_by_hand(cloud.app(), "alice", Micros(40_000_000), "", Some("transfer")).await;
+        cloud.app().store().die_after(u32::MAX);
+        if credited.is_ok() {
+            assert!(statements > 10, "only {statements} statements");
+            break;
+        }
+    }
+    let after = ledger::balance(cloud.app().store(), account.id).await.unwrap();
+    assert_eq!(after - before, Micros(40_000_000));
+    cloud.run_until_idle().await;
+    assert_eq!(events(&cloud, &alice).await, ["balance_low", "suspended", "resumed"]);
+    assert_eq!(servers(&cloud, &alice).await, states(&[("web1", "Running")]));
+}

@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test's broken premise is best said at once")]
 
+mod cli;
 mod dunning;
 mod links;
 mod payments;

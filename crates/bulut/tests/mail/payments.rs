@@ -79,7 +79,7 @@ async fn books_once(database: Database) {
     // Later, after another payment, and signed anew.
     cloud.app().clock().advance(Duration::from_secs(40 * 86_400));
     assert_eq!(
-        provider.pay(&cloud, "p2", r#"{"account": 1, "amount": "0.5"}"#).await.json()["balance"],
+        provider.pay(&cloud, "p2", r#"{"account": 1, "amount": "0.5", "currency": "EUR"}"#).await.json()["balance"],
         "75.5"
     );
     let again = provider.pay(&cloud, "p1", BODY).await;
@@ -170,7 +170,8 @@ async fn what_cannot_be_credited_is_refused_by_its_name_and_changes_nothing() {
         ("[]", 400, "body"),
         (r#"{"account": "alice"}"#, 400, "body"),
         (r#"{"account": "alice", "amount": 25.0}"#, 400, "body"),
-        (r#"{"account": "alice", "amount": "1", "currency": "XYZ"}"#, 400, "body"),
+        (r#"{"account": "alice", "amount": "1", "currency": "XYZ"}"#, 400, "currency must be EUR"),
+        (r#"{"account": "alice", "amount": "1", "curency": "EUR"}"#, 400, "body"),
         (r#"{"account": "alice", "amount": "1e3"}"#, 400, "amount"),
         (r#"{"account": "alice", "amount": "0"}"#, 400, "amount"),
         (r#"{"account": "alice", "amount": "-1"}"#, 400, "amount"),

@@ -223,3 +223,26 @@ async fn without_a_mail_server_letters_wait_and_nothing_fails() {
     assert!(shown.plain.contains("Hello alice,") && !shown.plain.contains("http"), "{}", shown.plain);
     assert!(!alice.account.is_verified);
 }
+
+/// Where the mail server of the next test is, which a change of the settings cannot be told otherwise.
+static PORT: std::sync::atomic::AtomicU16 = std::sync::atomic::AtomicU16::new(0);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cloud_that_runs_sends_what_is_written() {
+    let mut server = Server::start(&[]);
+    PORT.store(server.port, std::sync::atomic::Ordering::SeqCst);
+    let configure = |config: &mut bulut::config::Config| {
+        config.mail.host = Some("127.0.0.1".into());
+        config.mail.port = Some(PORT.load(std::sync::atomic::Ordering::SeqCst));
+        config.mail.tls = "none".into();
+        config.mail.from = Some("cloud@example.net".into());
+    };
+    let cloud = TestCloud::with(bulut_testkit::cloud::Setup { configure, ..Default::default() }).await;
+    let stop = tokio_util::sync::CancellationToken::new();
+    let sending = tokio::spawn(bulut::reconcile::mails::send(cloud.app().clone(), stop.clone()));
+    mails::test(cloud.app(), "ada@example.com").await.unwrap();
+    let letter = tokio::task::spawn_blocking(move || (server.letter(), server)).await.unwrap().0;
+    assert_eq!(letter["recipients"][0], "ada@example.com");
+    stop.cancel();
+    sending.await.unwrap();
+}

@@ -22,6 +22,7 @@ const SIGNATURE: &str = "bulut-signature";
 struct Body {
     account: Name,
     amount: String,
+    currency: Option<String>,
     #[serde(default)]
     reference: String,
 }
@@ -78,5 +79,5 @@ fn credit(body: &[u8]) -> ModelResult<Credit> {
         Name::Id(id) => Whose::Id(AccountId(id)),
         Name::Text(text) => Whose::Name(text),
     };
-    Ok(Credit { account, amount, reference: body.reference })
+    Ok(Credit { account, amount, currency: body.currency, reference: body.reference })
 }
