@@ -11,6 +11,7 @@ mod creates;
 mod figures;
 mod lists;
 mod memory;
+mod network;
 mod output;
 mod peer;
 mod wrk;
@@ -70,6 +71,8 @@ enum Part {
     Memory,
     /// Hours charged.
     Charge,
+    /// Routed networking.
+    Network,
 }
 
 const DATABASES: [Database; 2] = [Database::Sqlite, Database::Postgres];
@@ -122,6 +125,9 @@ async fn run(binary: &str, only: &[Part]) -> anyhow::Result<()> {
     }
     if wanted(Part::Charge) {
         lines.extend(charges::measure().await.context("the benchmark of charges")?);
+    }
+    if wanted(Part::Network) {
+        lines.extend(network::measure().await.context("the benchmark of networks")?);
     }
     output::table(&lines);
     Ok(())

@@ -143,11 +143,12 @@ pub(super) fn guard(who: &Identity<'_>, firewall: &[FirewallRule], fresh: bool) 
         tests
     };
     let forged = |tests: Vec<Value>| ends(tests, Fate::Forged);
+    for tests in most(who) {
+        rule(ends(tests, Fate::Goes));
+    }
     rule(forged(vec![test("!=", field("ether", "saddr"), who.mac)]));
-    // By position: the kernel sets a tag aside, and tests of the protocol see what it was around.
-    let tag = json!({ "payload": { "base": "ll", "offset": 96, "len": 16 } });
     for kind in [0x8100, 0x88a8] {
-        rule(forged(vec![is(tag.clone(), kind)]));
+        rule(forged(vec![is(ether_kind(), kind)]));
     }
     for tests in arp(who) {
         rule(ends(tests, Fate::Passes));
@@ -168,6 +169,41 @@ pub(super) fn guard(who: &Identity<'_>, firewall: &[FirewallRule], fresh: bool) 
     rule(forged(vec![]));
     commands.extend(firewall::replace(who.tap, firewall));
     commands
+}
+
+/// The kind of a frame as it came. By position: the kernel sets a tag aside, and tests of the protocol see what it was
+/// around.
+fn ether_kind() -> Value {
+    json!({ "payload": { "base": "ll", "offset": 96, "len": 16 } })
+}
+
+/// What most frames are, so that they need not go through all that follows: TCP, and UDP that is no DHCP server's, from the
+/// guest's own MAC and addresses. MAC and kind of a frame lie beside each other and are one test.
+fn most(who: &Identity<'_>) -> Vec<Vec<Value>> {
+    let mut own: Vec<_> =
+        who.ipv4.iter().map(|it| (0x0800, is(field("ip", "saddr"), it.to_string()), 67)).collect();
+    if let Some(v6) = who.ipv6
+        && network_of(v6.gateway, v6.prefix) != network_of(v6.address, v6.prefix)
+    {
+        own.push((0x86dd, is(field("ip6", "saddr"), own_network(v6)), 547));
+    }
+    let sender = json!({ "payload": { "base": "ll", "offset": 48, "len": 64 } });
+    let mac = who.mac.replace(':', "");
+    let of = |(kind, from, server): (u32, Value, u32)| {
+        let from = vec![is(sender.clone(), format!("0x{mac}{kind:04x}")), from];
+        let no_server = test("!=", field("udp", "sport"), server);
+        [[from.clone(), vec![is(meta("l4proto"), "tcp")]].concat(), [from, vec![no_server]].concat()]
+    };
+    own.into_iter().flat_map(of).collect()
+}
+
+/// The IPv6 address of a guest, or the network that it has for itself.
+fn own_network(Ipv6 { address, prefix, .. }: Ipv6) -> Value {
+    if prefix < 128 {
+        network((network_of(address, prefix).into(), prefix))
+    } else {
+        address.to_string().into()
+    }
 }
 
 /// The ARP that a guest may send: requests and answers in its own name, and asking whether its own address is taken.
@@ -205,12 +241,9 @@ fn ipv6(who: &Identity<'_>) -> Vec<(Vec<Value>, Fate)> {
     let from = |source: Value| is(field("ip6", "saddr"), source);
     let mut gateways = vec![LINK_GATEWAY];
     let mut own = vec![network((Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0).into(), 10))];
-    if let Some(Ipv6 { address, prefix, gateway }) = who.ipv6 {
-        own.push(if prefix < 128 {
-            network((network_of(address, prefix).into(), prefix))
-        } else {
-            address.to_string().into()
-        });
+    if let Some(v6) = who.ipv6 {
+        own.push(own_network(v6));
+        let gateway = v6.gateway;
         if gateway != LINK_GATEWAY {
             gateways.push(gateway);
         }
