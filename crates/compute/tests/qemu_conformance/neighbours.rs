@@ -5,7 +5,7 @@ use crate::capture::Capture;
 use crate::frames::{self, GATEWAY, GATEWAY6, NEIGHBOUR, NEIGHBOUR6, OWN, OWN6};
 use crate::stacks::{HERE, LONG, Place, WORLD, WORLD6};
 use bulut_compute::conformance::Subject;
-use bulut_compute::{Ipv6, Networking, Nic};
+use bulut_compute::{Ipv6, Networking, Nic, Stop};
 use bulut_model::ServerId;
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
@@ -125,6 +125,15 @@ fn guests_reach_each_other_and_the_world_in_both_families() {
         assert_eq!(facts[..4], ["1400", "1", "0", "1"], "MTU, resolvers, IPv4 addresses, names: {said}");
         let now: u64 = output("date", &["+%s"]).parse().unwrap();
         assert!(facts[4].parse::<u64>().unwrap().abs_diff(now) < 120, "the guest's clock is wrong: {said}");
+        // A further address is the guest's from its next boot on.
+        let more = std::net::Ipv4Addr::new(198, 51, 100, 7);
+        let nic = Nic { more_ipv4: vec![more], ..bench.spec(TWO).nic };
+        bench.driver().forget_secrets(TWO).await.unwrap();
+        bench.set_nic(TWO, nic.clone());
+        bench.driver().apply_network(TWO, &nic).await.unwrap();
+        bench.driver().reboot(TWO, Stop::Force).await.unwrap();
+        up(&bench, TWO).await;
+        assert!(world.connects((more, 22).into(), LONG).is_some(), "the further address is not reached");
         for id in [ONE, TWO, MODERN] {
             assert_eq!(bench.driver().usage(id).await.unwrap().forged_frames, 0, "an honest guest forges");
             bench.driver().remove(id).await.unwrap();

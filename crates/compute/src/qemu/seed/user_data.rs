@@ -59,6 +59,8 @@ fn cloud_config(seed: &Seed) -> String {
     config.insert("manage_etc_hosts".into(), json!("localhost"));
     config.insert("disable_root".into(), json!(false));
     config.insert("ssh_authorized_keys".into(), json!(seed.ssh_keys));
+    // Addresses that were added or taken away later are the guest's at its next boot, not only those of its first.
+    config.insert("updates".into(), json!({ "network": { "when": ["boot-new-instance", "boot"] } }));
     if seed.root_password.is_some() || seed.password_change.is_some() {
         config.insert("ssh_pwauth".into(), json!(true));
         config.insert(

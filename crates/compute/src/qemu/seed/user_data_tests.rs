@@ -37,6 +37,7 @@ fn without_user_data_ours_is_the_whole_file() {
     assert_eq!(json["fqdn"], "web1.example.org");
     assert_eq!(json["chpasswd"]["users"][0]["password"], "s3cret-pässword");
     assert_eq!(json["ssh_authorized_keys"][0], "ssh-ed25519 AAAA someone");
+    assert_eq!(json["updates"]["network"]["when"][1], "boot", "later addresses never reach the guest");
     let bare = text_of(&Seed { root_password: None, ..seed(None) });
     assert!(!bare.contains("chpasswd") && !bare.contains("write_files"), "{bare}");
     assert_eq!(file(&seed(Some(b" \n"))).unwrap(), text.into_bytes(), "blank data is none");
