@@ -151,3 +151,48 @@ async fn invoices_transactions_and_usage_are_shown() {
     let refused = shell.refused(&["usage", "web1", "--step", "week"]).await;
     assert!(refused.contains("step"), "{refused}");
 }
+
+#[tokio::test]
+async fn firewall_and_address_commands_change_what_the_machine_holds_to() {
+    let cloud = TestCloud::new().await;
+    let alice = cloud.customer("alice").await;
+    let server = alice.running_server("web1").await;
+    let shell = Shell::open(&cloud).await;
+    let nic = || cloud.world().machine(ServerId(server)).unwrap().spec.unwrap().nic;
+    let rules = || nic().firewall.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let change = async |arguments: &[&str]| {
+        let said = shell.done(&[&["server"], arguments, &["--no-wait"]].concat()).await;
+        cloud.run_until_idle().await;
+        said
+    };
+    change(&["firewall", "add", "web1", "in", "deny", "tcp"]).await;
+    let first = ["firewall", "add", "web1", "in", "allow", "tcp", "22", "10.0.0.0/8", "--position", "1"];
+    change(&first).await;
+    assert_eq!(rules(), ["in allow tcp 22 10.0.0.0/8", "in deny tcp any any"]);
+    let listed = shell.done(&["server", "firewall", "list", "web1"]).await;
+    assert!(listed.contains("10.0.0.0/8") && listed.contains("deny"), "{listed}");
+    change(&["firewall", "remove", "web1", "1"]).await;
+    assert_eq!(rules(), ["in deny tcp any any"]);
+    let file = shell.file("rules", "# the office\nin allow any any 192.0.2.0/24\nin deny # the rest\n");
+    change(&["firewall", "set", "web1", "--file", file.to_str().unwrap()]).await;
+    assert_eq!(rules(), ["in allow any any 192.0.2.0/24", "in deny any any any"]);
+    let refused = shell.refused(&["server", "firewall", "set", "web1", "in deny sctp"]).await;
+    assert!(refused.contains("rule 1") && refused.contains("sctp"), "{refused}");
+    change(&["firewall", "set", "web1", "--clear"]).await;
+    assert_eq!(rules(), [""; 0]);
+
+    let said = change(&["address", "add", "web1", "--quiet"]).await;
+    let further = nic().more_ipv4[0].to_string();
+    assert_eq!(said.trim(), further);
+    let listed = shell.json(&["server", "address", "list", "web1"]).await;
+    assert!(
+        listed["addresses"].as_array().unwrap().iter().any(|it| it["address"] == json!(further)),
+        "{listed}"
+    );
+    let shown = shell.json(&["server", "show", "web1"]).await;
+    assert_eq!((&shown["further_ipv4"], &shown["forged_frames"]), (&json!([further]), &json!(0)));
+    change(&["address", "remove", "web1", &further]).await;
+    assert!(nic().more_ipv4.is_empty());
+    let refused = shell.refused(&["server", "address", "remove", "web1", &further]).await;
+    assert!(refused.contains("no further address"), "{refused}");
+}
