@@ -23,8 +23,14 @@ const MTU: u16 = 1500;
 
 /// The row of an operation's server, whatever its phase.
 pub async fn server(ctx: &Context) -> Result<Server> {
+    server_in(ctx, ctx.app.store()).await
+}
+
+/// The same, in a transaction: one that asked for a second connection could wait for it in vain, when all of them are
+/// held by others that wait for what this one holds.
+pub async fn server_in(ctx: &Context, s: &impl Session) -> Result<Server> {
     let id = ctx.operation.server;
-    servers::find(ctx.app.store(), id)
+    servers::find(s, id)
         .await?
         .ok_or_else(|| Error::internal(format!("server {id} of operation {} has no row", ctx.operation.id)))
 }

@@ -35,7 +35,7 @@ fn new_size(ctx: &Context) -> Result<NewSize, Error> {
 
 fn done<'a>(ctx: &'a Context, tx: &'a Tx, _: Option<Power>) -> BoxFuture<'a, Result<(), Error>> {
     Box::pin(async move {
-        let (size, server) = (new_size(ctx)?, machine::server(ctx).await?);
+        let (size, server) = (new_size(ctx)?, machine::server_in(ctx, tx).await?);
         // Both sizes were reserved, as far as each is larger; the old one's part is given back.
         let spare = size_of(&server).max(size.size()).less(size.size());
         nodes::release(tx, server.node, spare).await?;
@@ -46,7 +46,7 @@ fn done<'a>(ctx: &'a Context, tx: &'a Tx, _: Option<Power>) -> BoxFuture<'a, Res
 
 fn undone<'a>(ctx: &'a Context, tx: &'a Tx, seen: Option<Power>) -> BoxFuture<'a, Result<(), Error>> {
     Box::pin(async move {
-        let (size, server) = (new_size(ctx)?, machine::server(ctx).await?);
+        let (size, server) = (new_size(ctx)?, machine::server_in(ctx, tx).await?);
         let has = size_of(&server);
         nodes::release(tx, server.node, has.max(size.size()).less(has)).await?;
         machine::settle_as_seen(ctx, tx, seen).await

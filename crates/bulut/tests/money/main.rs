@@ -6,6 +6,7 @@ mod books;
 mod charging;
 mod funds;
 mod intervals;
+mod networks;
 mod year;
 
 use bulut_model::interval::Interval;
