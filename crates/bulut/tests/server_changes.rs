@@ -358,13 +358,10 @@ async fn a_snapshot_on_the_node_whose_row_is_gone_is_removed() {
     let alice = cloud.customer("alice").await;
     let stage = set(&cloud, &alice, Change::Snapshot, true).await;
     let driver = cloud.app().driver(cloud.node()).unwrap();
-    bulut_store::snapshots::bury(
-        cloud.app().store(),
-        bulut_model::SnapshotId(stage.snapshot),
-        cloud.app().clock().now(),
-    )
-    .await
-    .unwrap();
+    let (app, id) = (cloud.app(), bulut_model::SnapshotId(stage.snapshot));
+    let now = app.clock().now();
+    bulut_store::snapshots::bury(app.store(), id, now).await.unwrap();
+    bulut::domain::metering::snapshot(app, app.store(), id, now).await.unwrap();
     assert_eq!(driver.snapshots().await.unwrap().len(), 1);
     bulut::reconcile::snapshots::look(cloud.app()).await.unwrap();
     assert!(driver.snapshots().await.unwrap().is_empty());

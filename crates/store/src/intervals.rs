@@ -235,6 +235,13 @@ pub async fn list_open(s: &impl Session) -> Result<Vec<(AccountId, Subject)>> {
     subjects(&s.all(sql, vec![]).await?)
 }
 
+/// The servers of a package that have open intervals, by account.
+pub async fn open_of_package(s: &impl Session, package: PackageId) -> Result<Vec<(AccountId, Subject)>> {
+    let sql = "SELECT account_id, kind, subject_id FROM usage_interval WHERE closed_at IS NULL \
+               AND kind = 'server' AND package_id = $1 ORDER BY account_id, subject_id";
+    subjects(&s.all(sql, vec![package.0.into()]).await?)
+}
+
 /// Open intervals that do not say what is so: of servers that are gone, draw on a pool, or have another package or power
 /// than theirs, of snapshots that are not there, and of addresses that another has. None in a sound database.
 pub async fn untrue(s: &impl Session) -> Result<Vec<IntervalId>> {

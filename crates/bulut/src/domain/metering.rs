@@ -112,7 +112,7 @@ pub async fn operation(app: &App, s: &impl Session, ended: &Operation, now: Time
 /// keeps its own. Answers how many.
 pub async fn reprice(app: &App, package: PackageId) -> Result<usize> {
     let mut changed = 0;
-    for (account, subject) in intervals::list_open(app.store()).await? {
+    for (account, subject) in intervals::open_of_package(app.store(), package).await? {
         let Subject::Server(id) = subject else { continue };
         let tx = app.store().begin().await?;
         accounts::hold(&tx, account).await?;

@@ -158,7 +158,8 @@ async fn order_planned(
 
 /// How much more a server costs by the hour when it runs again.
 async fn starting_costs(change: &Change, server: &Server, kind: OperationKind) -> Result<Micros> {
-    let starts = matches!(kind, OperationKind::ServerStart | OperationKind::ServerReboot);
+    use OperationKind::{ServerReboot, ServerReinstall, ServerStart};
+    let starts = matches!(kind, ServerStart | ServerReboot | ServerReinstall);
     if !starts || server.power != Power::Stopped || server.in_pool {
         return Ok(Micros::ZERO);
     }
@@ -285,7 +286,10 @@ pub async fn reinstall(app: &App, caller: &Caller, id: ServerId, image: &str) ->
         tells_password: true,
     };
     let plan = Plan { disk: Some(disk), ..Plan::of(&server) };
+    let more = starting_costs(&change, &server, OperationKind::ServerReinstall).await?;
+    charging::check_covers(app, &change.tx, &change.account, more, change.now).await?;
     let operation = queue(&change, &server, OperationKind::ServerReinstall, None, &plan).await?;
+    charging::hold(app, &change.tx, operation, change.account.id, more).await?;
     change.commit(operation).await
 }
 

@@ -2,9 +2,10 @@
 
 use super::{HOUR, balance, done};
 use bulut::domain::{accounts, charging};
+use bulut_model::price::WhenStopped;
 use bulut_model::{AccountId, Micros};
 use bulut_store::ledger::{self, Entry};
-use bulut_store::{accounts as account_rows, holds};
+use bulut_store::{accounts as account_rows, holds, packages, prices};
 use bulut_testkit::cloud::Setup;
 use bulut_testkit::{Database, TestCloud};
 
@@ -132,4 +133,25 @@ async fn who_pays_later_and_a_cloud_without_money_are_never_refused() {
     bob.running_server("web1").await;
     cloud.app().clock().advance(HOUR);
     assert_eq!((super::charge(&cloud).await, balance(&cloud, &bob).await), (0, Micros::ZERO));
+}
+
+#[tokio::test]
+async fn a_start_needs_what_it_costs_more_than_standing_still() {
+    let cloud = TestCloud::new().await;
+    let alice = cloud.customer("alice").await;
+    let store = cloud.app().store();
+    let eos1 = packages::find(store, "eos1").await.unwrap().unwrap().id;
+    prices::set_when_stopped(store, eos1, WhenStopped::None).await.unwrap();
+    let server = alice.running_server("web1").await;
+    done(&cloud, &alice, "POST", &format!("/v1/server/{server}/stop"), "").await;
+    leave(&cloud, alice.account.id, COVER - 1).await;
+    for (verb, form) in [("start", ""), ("reboot", ""), ("refresh_install", "image=tiny")] {
+        let path = format!("/v1/server/{server}/{verb}");
+        let refused = alice.send("POST", &path, form).await.refusal(402);
+        assert!(refused.contains("0.000001 EUR are missing"), "{verb}: {refused}");
+    }
+    assert_eq!(alice.servers().await[0]["state"], "Stopped");
+    leave(&cloud, alice.account.id, COVER).await;
+    done(&cloud, &alice, "POST", &format!("/v1/server/{server}/start"), "").await;
+    assert_eq!(alice.servers().await[0]["state"], "Running");
 }

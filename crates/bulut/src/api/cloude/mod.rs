@@ -158,12 +158,12 @@ fn server_routes(routes: Routes<Shared>) -> Routes<Shared> {
         )
         .add(Call::delete("/v1/server/{id}/destroy", "Destroy a server").needs(id), servers::destroy)
         .add(Call::delete("/v1/server/destroy", "Destroy a server").needs(id), servers::destroy)
-        .add(event("/v1/server/{id}/start", "Start a server"), servers::start)
+        .add(event("/v1/server/{id}/start", "Start a server").costs(), servers::start)
         .add(event("/v1/server/{id}/stop", "Stop a server"), servers::stop)
-        .add(event("/v1/server/{id}/reboot", "Reboot a server"), servers::reboot)
-        .add(done("/v1/server/start", "Start a server"), servers::start_by_body)
+        .add(event("/v1/server/{id}/reboot", "Reboot a server").costs(), servers::reboot)
+        .add(done("/v1/server/start", "Start a server").costs(), servers::start_by_body)
         .add(done("/v1/server/stop", "Stop a server"), servers::stop_by_body)
-        .add(done("/v1/server/reboot", "Reboot a server"), servers::reboot_by_body)
+        .add(done("/v1/server/reboot", "Reboot a server").costs(), servers::reboot_by_body)
 }
 
 /// Changes of servers, each with the id in the path and with the id in the body; unlike the power actions both forms
@@ -191,7 +191,7 @@ fn change_routes(routes: Routes<Shared>) -> Routes<Shared> {
         );
     }
     for path in ["/v1/server/{id}/refresh_install", "/v1/server/refresh_install"] {
-        let call = Call::post(path, "Install a server anew").needs(&server).needs(&[p::IMAGE]);
+        let call = Call::post(path, "Install a server anew").needs(&server).needs(&[p::IMAGE]).costs();
         routes = routes
             .add(call.answers::<wire::EventStarted>().gives("event_id", p::EVENT), servers::refresh_install);
     }
