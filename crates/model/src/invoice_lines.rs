@@ -66,7 +66,7 @@ pub struct Sums {
 }
 
 /// Adds lines up. Usage is counted finer than money is paid: where the sum is no amount that can be paid in the currency,
-/// a last line rounds it, halves up; the tax is rounded to such an amount too.
+/// a last line rounds it, halves away from zero; the tax is rounded to such an amount too.
 pub fn add_up(lines: &mut Vec<Line>, currency: &str, rate: TaxRate) -> Sums {
     let unit = smallest_payable(currency);
     let exact: Micros = lines.iter().map(|line| line.amount).sum();
