@@ -2,7 +2,7 @@
 //! of the store, so that no address is given twice, whoever orders at the same time. Further addresses are taken in the
 //! transaction that orders them, and given back when nothing leads to the machine by them any more.
 //!
-//! [`take_further`] and [`release_further`] are the only places where a server gets and loses a further address while it
+//! `take_further` and `release_further` are the only places where a server gets and loses a further address while it
 //! lives. Must not know: HTTP, SQL, or how an address gets to a machine.
 
 use crate::app::App;
