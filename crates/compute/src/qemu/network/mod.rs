@@ -1,8 +1,8 @@
 //! How machines are joined to the network: routed taps where there is root, user mode where there is none.
 //!
-//! Promises: one tap, one set of rules and one set of routes per machine, named after its id; `ensure` makes what
-//! is missing, mends what drifted and leaves the rest alone; `keep` sees what drifted; `remove` leaves nothing. A guest is never joined
-//! without the rules that keep it from speaking as another. Must not know: QEMU.
+//! Promises: one tap, one set of rules and one set of routes per machine, named after its id; `ensure` makes what is
+//! missing, mends what drifted and leaves the rest alone; `keep` sees what drifted; `remove` leaves nothing. A guest is
+//! never joined without the rules that keep it from speaking as another. Must not know: QEMU.
 //!
 //! Everything acts in the network namespace of the thread that calls it.
 
