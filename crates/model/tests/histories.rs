@@ -127,11 +127,8 @@ impl House {
         let (event, package) = (dice.roll(16), dice.roll(3) as usize);
         let (hourly, monthly, back) = (dice.up_to(40_000), dice.up_to(3_000_000), dice.up_to(4 * DAY));
         match (event, has) {
-            (0..3, _) => {
-                if charging {
-                    self.charge();
-                }
-            }
+            (0..3, _) if charging => self.charge(),
+            (0..3, _) => {}
             (3, _) => {
                 // Prices rise and fall; nothing of before is touched.
                 self.version += 1;
