@@ -75,7 +75,7 @@ pub async fn open_on(s: &impl Session, node: NodeId) -> Result<Vec<Door>> {
              vnc_door.sealed_password AS sealed_password FROM vnc_door \
              JOIN server ON server.id = vnc_door.server_id JOIN account ON account.id = server.account_id \
              WHERE vnc_door.node_id = $1 AND server.phase IN ($2, $3) AND account.standing = $4 \
-             ORDER BY vnc_door.server_id",
+             AND account.lacks_funds = 0 ORDER BY vnc_door.server_id",
             vec![
                 node.0.into(),
                 Phase::Building.as_str().into(),

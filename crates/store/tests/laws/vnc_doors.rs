@@ -4,8 +4,9 @@ use crate::databases::{Db, at, laws};
 use crate::world::{World, at_once};
 use bulut_model::ServerId;
 use bulut_model::account::Standing;
+use bulut_model::dunning::{Dunning, Stage};
 use bulut_store::vnc_doors::{self, Door};
-use bulut_store::{accounts, servers};
+use bulut_store::{accounts, dunning, servers};
 
 laws! {
     both:
@@ -41,6 +42,11 @@ async fn a_door_is_open_while_its_server_is_there_and_its_account_active(db: Db)
     accounts::set_standing(s, world.account, Standing::Suspended).await.unwrap();
     assert_eq!(vnc_doors::open_on(s, world.node).await.unwrap(), []);
     accounts::set_standing(s, world.account, Standing::Active).await.unwrap();
+    assert_eq!(vnc_doors::open_on(s, world.node).await.unwrap().len(), 1);
+    let lacking = Dunning { stage: Stage::Suspended, round: 1, entered_at: at(0), due_at: None };
+    dunning::set(s, world.account, &lacking).await.unwrap();
+    assert_eq!(vnc_doors::open_on(s, world.node).await.unwrap(), []);
+    dunning::set(s, world.account, &Dunning { stage: Stage::Fine, ..lacking }).await.unwrap();
     assert_eq!(vnc_doors::open_on(s, world.node).await.unwrap().len(), 1);
     servers::bury(s, server, at(1)).await.unwrap();
     assert_eq!(vnc_doors::open_on(s, world.node).await.unwrap(), []);
