@@ -5,7 +5,7 @@ use bulut::faults::Fault;
 use bulut::operations::{definition, engine};
 use bulut_model::operation::OperationKind;
 use bulut_model::pool::{Pool, Resources};
-use bulut_store::{pools, servers};
+use bulut_store::{accounts, pools, servers};
 use bulut_testkit::{Customer, Database, TestCloud};
 use futures_util::future::join_all;
 
@@ -16,6 +16,8 @@ async fn pool(cloud: &TestCloud, customer: &Customer<'_>) -> Pool {
 /// What the account's servers of the pool take together is what the pool says.
 async fn assert_adds_up(cloud: &TestCloud, customer: &Customer<'_>) -> Pool {
     let tx = cloud.app().store().begin().await.unwrap();
+    // Two readings are of one state only while nobody else can change the account.
+    accounts::hold(&tx, customer.account.id).await.unwrap();
     let pool = pools::find(&tx, customer.account.id).await.unwrap();
     let all = servers::list(&tx, customer.account.id).await.unwrap();
     tx.rollback().await.unwrap();
