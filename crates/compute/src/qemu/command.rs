@@ -20,6 +20,8 @@ pub struct Facts {
     pub pidfile: PathBuf,
     /// The whole argument of `-netdev`; its id is `n0`.
     pub netdev: String,
+    /// Arguments of `-object` that have to do with it.
+    pub filters: Vec<String>,
     /// Kernel and initial ram disk as seen from the machine's directory, and the kernel's command line.
     pub direct: Option<(PathBuf, PathBuf, String)>,
 }
@@ -90,6 +92,9 @@ fn disks(line: &mut Line) {
 fn devices(line: &mut Line, spec: &MachineSpec, facts: &Facts) {
     let socket = |name: &str| value(&facts.run.join(name));
     line.add("-netdev", &facts.netdev);
+    for filter in &facts.filters {
+        line.add("-object", filter);
+    }
     line.add("-device", &format!("virtio-net-pci,netdev=n0,id=nic0,mac={},romfile=", spec.nic.mac));
     line.flag_with("-chardev", concat("socket,id=qga,server=on,wait=off,path=", &socket("qga.sock")));
     line.add("-device", "virtio-serial-pci");
@@ -191,6 +196,7 @@ mod tests {
             run: "/run/b/7".into(),
             pidfile: "/run/b/7/pid/qemu.pid".into(),
             netdev: "tap,id=n0,fd=9".into(),
+            filters: Vec::new(),
             direct: None,
         }
     }

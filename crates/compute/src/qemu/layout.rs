@@ -9,6 +9,8 @@
 //!       seed.iso          0640   root : machine's group
 //!       serial.log[.1]    0600   machine's own; written by QEMU, rotated by us
 //!       qemu.out[.1]      0600   QEMU's stdout and stderr
+//!       {received,sent}.pcap  0600   machine's own: lengths of its frames, with user networking
+//!       traffic.json      0600   how far those were read, and what they came to
 //!       machine.json      0600   what the machine should be, without root's password
 //!       state.json        0600   what was last done to it and seen of it
 //!   snapshots/            0711

@@ -5,7 +5,7 @@ use super::cgroup::Cgroups;
 use super::config::{Acceleration, DEFAULT_UID_BASE, QemuConfig};
 use super::copies::Copies;
 use super::layout::{Layout, Owner};
-use super::network::{self, Routed};
+use super::network::{self, Routed, lengths};
 use super::record::Live;
 use super::tool::Tool;
 use super::{disk, process};
@@ -200,15 +200,34 @@ impl Node {
             usage.cpu_us = stat.cpu_us;
             usage.memory_bytes = stat.memory_bytes;
         }
-        if let Network::Routed(routed) = &self.network
-            && let Ok(counters) = routed.counters(id).await
-        {
-            let since = |now: u64, before: u64, last: u64| now.saturating_sub(before).max(last);
-            usage.received_bytes = since(counters.received_bytes, live.received_before, last.received_bytes);
-            usage.sent_bytes = since(counters.sent_bytes, live.sent_before, last.sent_bytes);
-            usage.forged_frames = since(counters.forged_frames, live.forged_before, last.forged_frames);
+        let dir = self.layout.machine(id);
+        match &self.network {
+            Network::Routed(routed) => {
+                if let Ok(counters) = routed.counters(id).await {
+                    let since = |now: u64, before: u64, last: u64| now.saturating_sub(before).max(last);
+                    usage.received_bytes =
+                        since(counters.received_bytes, live.received_before, last.received_bytes);
+                    usage.sent_bytes = since(counters.sent_bytes, live.sent_before, last.sent_bytes);
+                    usage.forged_frames =
+                        since(counters.forged_frames, live.forged_before, last.forged_frames);
+                }
+            }
+            Network::User => {
+                let of = dir.clone();
+                let read = tokio::task::spawn_blocking(move || lengths::read(&of)).await;
+                match read.map_err(std::io::Error::other).flatten() {
+                    Ok(None) => {}
+                    Ok(Some((received, sent))) => {
+                        usage.received_bytes = received.max(last.received_bytes);
+                        usage.sent_bytes = sent.max(last.sent_bytes);
+                    }
+                    Err(error) => {
+                        tracing::warn!(server.id = id.0, %error, "the machine's traffic was not read");
+                    }
+                }
+            }
         }
-        usage.disk_bytes = disk::taken(&self.layout.machine(id).join("disk.qcow2"));
+        usage.disk_bytes = disk::taken(&dir.join("disk.qcow2"));
         usage
     }
 }

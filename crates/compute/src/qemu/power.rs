@@ -4,9 +4,9 @@ use super::accel;
 use super::agent::Agent;
 use super::cgroup::Limits;
 use super::command::{self, Facts};
-use super::layout;
+use super::layout::{self, Owner};
 use super::machine::{Happening, Machine, Running, live_of};
-use super::network;
+use super::network::{self, lengths};
 use super::node::Network;
 use super::process::{self, Exit, Launch, Process};
 use super::qmp::{Qmp, QmpError};
@@ -129,6 +129,7 @@ impl Machine {
             run: self.run.clone(),
             pidfile: self.node.layout.pidfile(self.id),
             netdev,
+            filters: self.filters(owner)?,
             direct: self.direct(&spec.image.boot),
         };
         let output = self.open_output()?;
@@ -163,6 +164,17 @@ impl Machine {
                 Err(DriverError::Gone(format!("machine {} has no forwarded port", self.id)))
             }
         }
+    }
+
+    /// What counts the machine's bytes where the host's kernel does not.
+    fn filters(&self, owner: Option<Owner>) -> Result<Vec<String>, DriverError> {
+        if matches!(self.node.network, Network::Routed(_)) {
+            return Ok(Vec::new());
+        }
+        lengths::prepare(&self.dir, owner).map_err(|e| {
+            DriverError::retry(format!("the traffic of machine {} cannot be counted: {e}", self.id))
+        })?;
+        Ok(lengths::objects().into())
     }
 
     /// The kernel, when it is not the disk's own.

@@ -9,6 +9,7 @@
 mod drift;
 mod firewall;
 mod forgeries;
+pub mod lengths;
 mod links;
 mod nfnetlink;
 mod nft;

@@ -2,7 +2,7 @@
 //! its ssh port is forwarded from loopback.
 //!
 //! Not to be had here: guests kept from the host's loopback (QEMU's stack takes the gateway's address for it),
-//! guests that reach each other by their own addresses, inbound traffic but ssh, byte counters of the host's kernel.
+//! guests that reach each other by their own addresses, inbound traffic but ssh. Bytes are counted by `lengths`.
 
 use crate::{DriverError, Ipv4, Ipv6, Nic};
 use std::net::{Ipv4Addr, Ipv6Addr, TcpListener};
