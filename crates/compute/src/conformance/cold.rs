@@ -311,6 +311,7 @@ pub async fn a_network_is_changed_while_the_machine_runs_on(subject: &dyn Subjec
         Err(DriverError::Fatal(_)) => {}
         answer => return Err(format!("another MAC: {answer:?}")),
     }
+    drop(driver);
     subject.reopen(Meanwhile::Nothing).await.when("reopen")?;
     subject.driver().apply_network(id, &spec.nic).await.when("apply_network after a restart")?;
     let after = running(subject, id).await?;
