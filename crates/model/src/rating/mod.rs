@@ -7,8 +7,8 @@
 //! 1. A server's calendar month (UTC) is gone through in the order of time. Each second costs the hourly price of its
 //!    interval, until the month has cost as much as the monthly price of that interval; more it does not cost while
 //!    that price holds.
-//! 2. With [`Counting::Hour`], each hour of the clock that was begun costs whole, once, at the highest price that held
-//!    in it.
+//! 2. Where time is counted by the [hour](crate::price::Counting::Hour), each hour of the clock that was begun costs whole,
+//!    once, at the highest price that held in it.
 //! 3. A line is what one thing cost in one month on the same terms. Its exact cost, a fraction, is rounded to a whole
 //!    micro-unit, halves up. Nothing else is rounded.
 //! 4. What has been said of a time before never changes by what happens later: totals only grow with time.
