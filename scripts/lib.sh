@@ -1,7 +1,7 @@
 # What the scripts share: how they speak, and where things are. Sourced by each, never run.
 # shellcheck shell=bash
 
-PATH=$PATH:/usr/sbin:/sbin              # a plain user's PATH often lacks nft, ip and the PostgreSQL tools
+PATH=$PATH:/usr/sbin:/sbin              # a plain user's PATH often lacks ip and the PostgreSQL tools
 [ -z "${HOME:-}" ] || PATH=$PATH:$HOME/.cargo/bin
 # shellcheck disable=SC2034  # the scripts that source this use both
 PROJECT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)

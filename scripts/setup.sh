@@ -157,7 +157,7 @@ run_groups() {
     ! is_root || network=needed
     group "a C compiler, for SQLite and the cryptography library" needed cc:gcc /usr/include/stdlib.h:libc6-dev
     group "QEMU runs the guests" needed qemu-system-x86_64:qemu-system-x86 qemu-img:qemu-utils
-    group "routed networking of guests, used as root" $network nft:nftables ip:iproute2
+    group "to look at the networks of guests, and to clear them away" $network ip:iproute2
     group "to log in to guests" needed ssh:openssh-client
     group "to talk to the API" needed curl:curl jq:jq
     group "Node.js makes the pages of the console and the fonts of invoices" wanted node:nodejs npm:npm
@@ -168,6 +168,7 @@ run_groups() {
 test_groups() {
     group "tests ask for names as everybody does, and a BIND that is only unpacked takes updates" needed dig:bind9-dnsutils
     group "Node.js makes the pages of the console and the fonts of invoices, and drives the browser that looks at them" needed node:nodejs npm:npm
+    group "tests look at the rules of guests' networks, and harm them" needed nft:nftables
     group "a browser looks at the pages" needed chromium:chromium
     group "tests read invoices as they were printed" needed pdftotext:poppler-utils
     group "a payment is signed as its document says, and a mail server has a certificate" needed openssl:openssl

@@ -2,7 +2,7 @@
 
 use crate::app::App;
 use crate::config::Config;
-use crate::domain::address_pools::is_private;
+use crate::domain::address_pools;
 use anyhow::Context as _;
 use bulut_compute::qemu::{Acceleration, QemuConfig, QemuDriver};
 use bulut_compute::simulated::{Simulated, SimulatedConfig, World};
@@ -80,11 +80,7 @@ fn ensure_private(dir: &Path) -> anyhow::Result<()> {
 pub async fn qemu_config(app: &App) -> anyhow::Result<QemuConfig> {
     let config = app.config();
     let mut qemu = base_qemu_config(config);
-    for pool in addresses::all_pools(app.store()).await? {
-        if is_private(pool.network) {
-            qemu.routed.nat_sources.push((pool.network, pool.prefix));
-        }
-    }
+    qemu.routed.pools = address_pools::networks(&addresses::all_pools(app.store()).await?);
     for image in images::list(app.store()).await? {
         if let Some(files) = image.files
             && let Some(direct) = files.direct

@@ -7,7 +7,7 @@ use bulut::domain::rates as rate_verbs;
 use bulut::domain::traffic as traffic_verbs;
 use bulut::domain::{address_pools, zones};
 use bulut::faults::Fault;
-use bulut::reconcile::private_networks::{self, Told};
+use bulut::reconcile::pools::{self, Told};
 use bulut::reconcile::traffic as reconciler;
 use bulut_compute::simulated::{Fail, FailWith, Verb};
 use bulut_compute::{Nic, Usage};
@@ -448,15 +448,17 @@ async fn what_a_guest_forged_is_shown_over_all_its_life() {
 }
 
 #[tokio::test]
-async fn nodes_are_told_of_private_pools_that_come_and_go() {
+async fn nodes_are_told_of_pools_that_come_and_go() {
     let cloud = TestCloud::new().await;
     let (app, told) = (cloud.app(), Told::default());
-    let masqueraded = || -> Vec<String> {
-        cloud.world().masqueraded().iter().map(|(network, prefix)| format!("{network}/{prefix}")).collect()
+    let known = || -> Vec<String> {
+        let pools = cloud.world().pools();
+        pools.iter().map(|it| format!("{}/{} {}", it.address, it.prefix, it.private)).collect()
     };
-    private_networks::look(app, &told).await.unwrap();
-    let first = masqueraded();
-    assert!(!first.is_empty(), "the pools of a new cloud are private");
+    pools::look(app, &told).await.unwrap();
+    let first = known();
+    assert!(first.iter().all(|it| it.ends_with("true")), "the pools of a new cloud are private: {first:?}");
+    assert!(!first.is_empty());
     let pool = |addresses: &str| Wanted {
         addresses: addresses.into(),
         resolvers: vec!["9.9.9.9".parse().unwrap()],
@@ -465,12 +467,13 @@ async fn nodes_are_told_of_private_pools_that_come_and_go() {
     address_pools::add(app, "ist2", &pool("198.51.100.0/24")).await.unwrap();
     let private = address_pools::add(app, "ist2", &pool("172.20.5.0/24")).await.unwrap().pool.id;
     // The node is away for the first look.
-    cloud.world().fail(Verb::Masquerade, FailWith::times(Fail::Unreachable, 1));
-    assert!(private_networks::look(app, &told).await.is_err());
-    private_networks::look(app, &told).await.unwrap();
-    assert_eq!(masqueraded(), [first.clone(), vec!["172.20.5.0/24".to_owned()]].concat());
+    cloud.world().fail(Verb::SetPools, FailWith::times(Fail::Unreachable, 1));
+    assert!(pools::look(app, &told).await.is_err());
+    pools::look(app, &told).await.unwrap();
+    let [public, private_one] = ["198.51.100.0/24 false", "172.20.5.0/24 true"].map(str::to_owned);
+    assert_eq!(known(), [first.clone(), vec![public.clone(), private_one]].concat());
     address_pools::set_draining(app, private, true).await.unwrap();
     address_pools::remove(app, private).await.unwrap();
-    private_networks::look(app, &told).await.unwrap();
-    assert_eq!(masqueraded(), first);
+    pools::look(app, &told).await.unwrap();
+    assert_eq!(known(), [first, vec![public]].concat());
 }

@@ -1,12 +1,12 @@
 //! The trait itself and what its verbs answer.
 
-use crate::{Abilities, DriverError, Image, MachineSpec, Nic, Secret};
+use crate::{Abilities, DriverError, Image, MachineSpec, Nic, PoolNetwork, Secret};
 use async_trait::async_trait;
 use bulut_model::snapshot::Consistency;
 use bulut_model::{OperationId, ServerId, SnapshotId};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{broadcast, watch};
@@ -189,9 +189,10 @@ pub trait Driver: Send + Sync + 'static {
     /// `Fatal` for an interface that cannot be, or another MAC.
     async fn apply_network(&self, id: ServerId, nic: &Nic) -> Result<(), DriverError>;
 
-    /// Says which networks (address and prefix length) are private: guests' packets from them are masqueraded when they
-    /// leave the node. The whole list each time. Nothing changes where the driver does not route.
-    async fn masquerade(&self, networks: &[(IpAddr, u8)]) -> Result<(), DriverError>;
+    /// Says which networks machines have their addresses from: what leaves the node from private ones is masqueraded, and
+    /// what is for an address that no machine has is refused, rather than sent back to where it came from. The whole list
+    /// each time. Nothing changes where the driver does not route.
+    async fn set_pools(&self, pools: &[PoolNetwork]) -> Result<(), DriverError>;
 
     /// Starts the machine; returns when the hypervisor says that it runs.
     /// `Gone` when [`Driver::ensure_machine`] was never done.

@@ -16,5 +16,6 @@ pub use driver::{
 };
 pub use error::DriverError;
 pub use spec::{
-    Abilities, Boot, Image, Ipv4, Ipv6, MachineSpec, Networking, Nic, PasswordChange, Rates, Secret, Seed,
+    Abilities, Boot, Image, Ipv4, Ipv6, MachineSpec, Networking, Nic, PasswordChange, PoolNetwork, Rates,
+    Secret, Seed,
 };

@@ -109,6 +109,17 @@ pub struct Nic {
     pub rates: Rates,
 }
 
+/// The network of a pool of addresses, which machines of this node may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PoolNetwork {
+    /// An address in it.
+    pub address: IpAddr,
+    /// Length of its prefix, 0 to 32 or to 128.
+    pub prefix: u8,
+    /// Whether its addresses mean nothing outside: then what leaves the node is masqueraded.
+    pub private: bool,
+}
+
 /// How fast a machine's network is, bits per second on the wire; 0 is as fast as it can be.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rates {

@@ -4,6 +4,7 @@
 //! Must not know: HTTP, SQL, or how addresses get to machines.
 
 use crate::app::App;
+use bulut_compute::PoolNetwork;
 use bulut_dns::reverse;
 use bulut_model::address_pool::{Wanted, overlap};
 use bulut_model::{Error, Result, Timestamp};
@@ -138,6 +139,16 @@ async fn holding(app: &App, address: IpAddr) -> Result<(Ipv4Addr, Pool)> {
     let pool = address_pools::find_holding(app.store(), address).await?;
     let pool = pool.ok_or_else(|| Error::not_found(format!("The address {address} is in no pool.")))?;
     Ok((address, pool))
+}
+
+/// The networks of pools, as nodes are told of them.
+pub fn networks(pools: &[Pool]) -> Vec<PoolNetwork> {
+    let network = |pool: &Pool| PoolNetwork {
+        address: pool.network,
+        prefix: pool.prefix,
+        private: is_private(pool.network),
+    };
+    pools.iter().map(network).collect()
 }
 
 /// Whether addresses of a network mean nothing outside, so that they have to be masqueraded on their way out.

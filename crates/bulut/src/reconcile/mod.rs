@@ -7,7 +7,7 @@ pub mod invoices;
 pub mod machines;
 pub mod mails;
 pub mod names;
-pub mod private_networks;
+pub mod pools;
 pub mod run_modes;
 pub mod seeds;
 pub mod snapshots;
@@ -31,14 +31,14 @@ const SWEEP_EVERY: Duration = Duration::from_secs(600);
 
 /// Runs all loops until `stop`.
 pub async fn run(app: App, stop: CancellationToken) {
-    let told = private_networks::Told::default();
+    let told = pools::Told::default();
     tokio::join!(
         machines::watch(app.clone(), stop.clone()),
         every(app.config().dunning.look_every(), stop.clone(), || dunning::look(&app)),
         mails::send(app.clone(), stop.clone()),
         names::follow(app.clone(), stop.clone()),
         every(EVERY, stop.clone(), || seeds::forget(&app)),
-        every(EVERY, stop.clone(), || private_networks::look(&app, &told)),
+        every(EVERY, stop.clone(), || pools::look(&app, &told)),
         every(EVERY.min(app.config().idle.look_every()), stop.clone(), || run_modes::look(&app)),
         every(SNAPSHOTS_EVERY, stop.clone(), || snapshots::look(&app)),
         every(CHARGE_EVERY, stop.clone(), || charging::look(&app)),

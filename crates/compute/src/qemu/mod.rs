@@ -41,7 +41,9 @@ use crate::driver::{
     Applied, Console, ConsoleStream, Driver, Hint, Observed, Probe, SetupStatus, Stop, Usage,
 };
 use crate::spec::Networking;
-use crate::{Abilities, DriverError, GuestUsage, Image, MachineSpec, Nic, PasswordSet, Secret, Taken};
+use crate::{
+    Abilities, DriverError, GuestUsage, Image, MachineSpec, Nic, PasswordSet, PoolNetwork, Secret, Taken,
+};
 use agent::Agent;
 use async_trait::async_trait;
 use bulut_model::{OperationId, ServerId, SnapshotId};
@@ -49,7 +51,6 @@ use bytes::Bytes;
 use copies::Making;
 use node::{Network, Node};
 use registry::{Done, Registry, Verb};
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::UnixStream;
@@ -167,9 +168,9 @@ impl Driver for QemuDriver {
         self.ask(id, Verb::Network(Box::new(nic.clone()))).await.map(drop)
     }
 
-    async fn masquerade(&self, networks: &[(IpAddr, u8)]) -> Result<(), DriverError> {
+    async fn set_pools(&self, pools: &[PoolNetwork]) -> Result<(), DriverError> {
         match &self.node.network {
-            Network::Routed(routed) => routed.masquerade(networks).await,
+            Network::Routed(routed) => routed.set_pools(pools).await,
             Network::User => Ok(()),
         }
     }

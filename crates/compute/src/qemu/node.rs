@@ -32,7 +32,7 @@ const PORTS: i64 = 20_000;
 #[derive(Debug)]
 pub enum Network {
     /// A tap for each.
-    Routed(Routed),
+    Routed(Box<Routed>),
     /// QEMU's own stack.
     User,
 }
@@ -340,7 +340,11 @@ async fn join(config: &QemuConfig) -> Result<Network, DriverError> {
             possible.is_ok()
         }
     };
-    if routed { Ok(Network::Routed(Routed::new(config.routed.clone()).await?)) } else { Ok(Network::User) }
+    if routed {
+        Ok(Network::Routed(Box::new(Routed::new(config.routed.clone()).await?)))
+    } else {
+        Ok(Network::User)
+    }
 }
 
 fn memory_mib() -> Option<u64> {

@@ -29,8 +29,8 @@ verbs! {
     EnsureMachine,
     /// [`Driver::apply_network`](crate::Driver::apply_network).
     ApplyNetwork,
-    /// [`Driver::masquerade`](crate::Driver::masquerade).
-    Masquerade,
+    /// [`Driver::set_pools`](crate::Driver::set_pools).
+    SetPools,
     /// [`Driver::start`](crate::Driver::start).
     Start,
     /// [`Driver::stop`](crate::Driver::stop).

@@ -15,7 +15,7 @@ pub use world::{SimulatedMachine, World};
 
 use crate::{
     Abilities, Applied, Console, ConsoleStream, Driver, DriverError, Hint, Image, MachineSpec, Networking,
-    Nic, Observed, PasswordSet, Probe, Secret, SetupStatus, Stop, Taken, Usage,
+    Nic, Observed, PasswordSet, PoolNetwork, Probe, Secret, SetupStatus, Stop, Taken, Usage,
 };
 use async_trait::async_trait;
 use bulut_model::{OperationId, ServerId, SnapshotId};
@@ -164,9 +164,9 @@ impl Driver for Simulated {
         self.act(Verb::ApplyNetwork, |state| state.apply_network(id, nic)).await
     }
 
-    async fn masquerade(&self, networks: &[(IpAddr, u8)]) -> Result<(), DriverError> {
-        self.act(Verb::Masquerade, |state| {
-            state.masqueraded = networks.to_vec();
+    async fn set_pools(&self, pools: &[PoolNetwork]) -> Result<(), DriverError> {
+        self.act(Verb::SetPools, |state| {
+            state.pools = pools.to_vec();
             Ok(())
         })
         .await

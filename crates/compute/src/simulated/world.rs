@@ -12,14 +12,14 @@
 use super::disks::{Disk, Snap, Stage};
 use super::faults::{FailWith, LatencyProfile, Moment, VERBS, Verb, mix};
 use crate::{
-    DriverError, Hint, MachineSpec, Nic, Observed, PasswordChange, Power, Present, SetupStatus, Stop, Usage,
+    DriverError, Hint, MachineSpec, Nic, Observed, PasswordChange, PoolNetwork, Power, Present, SetupStatus,
+    Stop, Usage,
 };
 use bulut_model::{OperationId, ServerId};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io::Write;
-use std::net::IpAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -188,7 +188,7 @@ pub(super) struct State {
     #[serde(default)]
     pub mute: bool,
     #[serde(default)]
-    pub masqueraded: Vec<(IpAddr, u8)>,
+    pub pools: Vec<PoolNetwork>,
     starts: u64,
 }
 
@@ -445,10 +445,10 @@ impl World {
         self.read(|state| state.machines.get(&id.0).map(|machine| seen(id.0, machine)))
     }
 
-    /// The networks that are masqueraded, as it was last told.
+    /// The networks that machines have their addresses from, as it was last told.
     #[must_use]
-    pub fn masqueraded(&self) -> Vec<(IpAddr, u8)> {
-        self.read(|state| state.masqueraded.clone())
+    pub fn pools(&self) -> Vec<PoolNetwork> {
+        self.read(|state| state.pools.clone())
     }
 
     /// How many machines there are.

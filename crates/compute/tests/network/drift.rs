@@ -1,9 +1,9 @@
 //! What somebody else does to our rules and links is seen, told apart from what others do to theirs, and mended.
 
-use crate::frames::{GATEWAY, NEIGHBOUR, OWN, ipv4, udp};
-use crate::ground::{Guest, in_namespace, mac_of, nic, routed, sh, visible};
+use crate::frames::{GATEWAY, NEIGHBOUR, OWN, OWN6, ipv4, udp};
+use crate::ground::{Guest, in_namespace, mac_of, nic, private, routed, sh, tidy, visible};
 use bulut_compute::qemu::network::Routed;
-use bulut_compute::{Nic, Rates};
+use bulut_compute::{Ipv4, Nic, Rates};
 use bulut_model::ServerId;
 use bulut_model::firewall::{Action, Direction, FirewallRule, Protocol};
 use std::net::Ipv4Addr;
@@ -45,9 +45,9 @@ fn harm_to_our_rules_is_seen_and_mended_and_what_others_do_is_not_ours() {
         assert!(!is_mended(&routed, &nic, true).await, "nothing was changed");
         let right = visible();
         for (harm, host_only) in [
-            ("nft flush chain netdev bulut bv20", false),
-            ("nft delete chain netdev bulut bv20", false),
-            ("nft delete table netdev bulut", false),
+            ("nft flush chain netdev bulut4 bv20", false),
+            ("nft delete chain netdev bulut4 bv20", false),
+            ("nft delete table netdev bulut4", false),
             ("nft flush chain inet bulut bv20-in", false),
             ("nft insert rule inet bulut bv20-out accept", false),
             ("nft delete element inet bulut senders '{ \"bv20\" }'", false),
@@ -73,13 +73,6 @@ fn harm_to_our_rules_is_seen_and_mended_and_what_others_do_is_not_ours() {
     });
 }
 
-/// Without the numbers that the kernel gives, and what stands in an order that it chooses.
-fn tidy(visible: &str) -> Vec<String> {
-    let mut lines: Vec<String> = visible.lines().map(|it| it.trim().to_owned()).collect();
-    lines.sort();
-    lines
-}
-
 #[test]
 fn harm_to_links_is_seen_by_a_thorough_look() {
     in_namespace(|| async {
@@ -92,13 +85,47 @@ fn harm_to_links_is_seen_by_a_thorough_look() {
             "ip link set bv20 down",
             "ip neigh replace 10.77.0.20 lladdr 52:54:00:00:00:09 nud permanent dev bv20",
             "echo 0 > /proc/sys/net/ipv4/conf/bv20/rp_filter",
+            "echo 0 > /proc/sys/net/ipv4/ip_forward",
+            "echo 0 > /proc/sys/net/ipv6/conf/all/forwarding",
             "ip link del bu20",
         ] {
             sh(harm);
             assert!(!is_mended(&routed, &nic, false).await, "{harm}: seen without looking");
             assert!(is_mended(&routed, &nic, true).await, "{harm}");
             assert!(!is_mended(&routed, &nic, true).await, "{harm}: mended twice");
+            for switch in ["ipv4/ip_forward", "ipv6/conf/all/forwarding"] {
+                assert_eq!(sh(&format!("cat /proc/sys/net/{switch}")).trim(), "1", "after {harm}");
+            }
         }
+    });
+}
+
+/// All machines are looked after by the same control plane, and at the same time.
+#[test]
+fn many_are_looked_after_at_once() {
+    in_namespace(|| async {
+        let routed = routed().await;
+        let ids: Vec<ServerId> = (1..=60).map(ServerId).collect();
+        let nic_of = |id: &ServerId| {
+            let last = u8::try_from(id.0).unwrap();
+            let own = nic();
+            Nic {
+                mac: format!("52:54:00:00:01:{last:02x}"),
+                ipv4: own.ipv4.map(|it| Ipv4 { address: Ipv4Addr::new(10, 77, 0, last), ..it }),
+                ipv6: None,
+                ..own
+            }
+        };
+        for id in &ids {
+            routed.ensure(*id, &nic_of(id)).await.unwrap();
+        }
+        sh("ip route flush dev bv7");
+        let nics: Vec<Nic> = ids.iter().map(nic_of).collect();
+        let looks = ids.iter().zip(&nics).map(|(id, nic)| routed.keep(*id, nic, true));
+        let mended = futures_util::future::join_all(looks).await;
+        let mended: Vec<bool> = mended.into_iter().map(|it| it.unwrap()).collect();
+        assert_eq!(mended.iter().filter(|it| **it).count(), 1, "only one was harmed");
+        assert!(mended[6] && sh("ip route").contains("10.77.0.7 dev bv7"));
     });
 }
 
@@ -138,15 +165,15 @@ fn a_private_network_that_is_added_later_is_translated() {
         let routed = routed().await;
         routed.ensure(ID, &guarded()).await.unwrap();
         let before = visible();
-        let later = (Ipv4Addr::new(10, 99, 0, 0).into(), 24);
-        let first = (Ipv4Addr::new(10, 77, 0, 0).into(), 26);
-        routed.masquerade(&[first, later]).await.unwrap();
+        let later = private(Ipv4Addr::new(10, 99, 0, 0).into(), 24);
+        let first = private(Ipv4Addr::new(10, 77, 0, 0).into(), 26);
+        routed.set_pools(&[first, later]).await.unwrap();
         let rules = sh("nft list chain inet bulut postrouting");
         assert!(rules.contains("10.99.0.0/24") && !rules.contains("fd77::"), "{rules}");
         assert!(!is_mended(&routed, &guarded(), true).await, "a server's rules were lost");
-        let wrong = (Ipv4Addr::new(10, 99, 0, 0).into(), 33);
-        assert!(routed.masquerade(&[wrong]).await.is_err());
-        routed.masquerade(&[first, (crate::frames::OWN6.into(), 64)]).await.unwrap();
+        let wrong = private(Ipv4Addr::new(10, 99, 0, 0).into(), 33);
+        assert!(routed.set_pools(&[wrong]).await.is_err());
+        routed.set_pools(&[first, private(OWN6.into(), 64)]).await.unwrap();
         assert_eq!(tidy(&visible()), tidy(&before));
     });
 }

@@ -2,10 +2,10 @@
 
 use crate::frames::{GATEWAY, GATEWAY6, OWN, OWN6};
 use bulut_compute::qemu::network::{Routed, RoutedConfig, TapHandle};
-use bulut_compute::{Ipv4, Ipv6, Nic, Rates};
+use bulut_compute::{Ipv4, Ipv6, Nic, PoolNetwork, Rates};
 use std::fs::File;
 use std::io::{Read, Write};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -53,8 +53,13 @@ pub fn nic() -> Nic {
 }
 
 pub async fn routed() -> Routed {
-    let nat_sources = vec![(Ipv4Addr::new(10, 77, 0, 0).into(), 26), (OWN6.into(), 64)];
-    Routed::new(RoutedConfig { nat_sources }).await.unwrap()
+    let pools = vec![private(Ipv4Addr::new(10, 77, 0, 0).into(), 26), private(OWN6.into(), 64)];
+    Routed::new(RoutedConfig { pools }).await.unwrap()
+}
+
+/// A network whose addresses are masqueraded.
+pub fn private(address: IpAddr, prefix: u8) -> PoolNetwork {
+    PoolNetwork { address, prefix, private: true }
 }
 
 /// All that an administrator could see: links, addresses, routes, neighbours, rules.
@@ -70,6 +75,13 @@ pub fn visible() -> String {
     ]
     .map(|it| format!("# {it}\n{}", sh(it)))
     .concat()
+}
+
+/// What is visible, without regard to the order, which is the kernel's.
+pub fn tidy(visible: &str) -> Vec<String> {
+    let mut lines: Vec<String> = visible.lines().map(|it| it.trim().to_owned()).collect();
+    lines.sort();
+    lines
 }
 
 pub struct Guest(File);

@@ -14,6 +14,7 @@ mod drift;
 mod firewall;
 mod frames;
 mod ground;
+mod near;
 mod shaping;
 mod stacks;
 mod taps;

@@ -1,7 +1,7 @@
 //! One tap: made, mended, removed; what its guest may say, what is counted of it, and where it may not go.
 
 use crate::frames::{GATEWAY, MAC, NEIGHBOUR, OTHER_MAC, OWN, arp, forged, honest, ipv4, udp};
-use crate::ground::{Guest, PATIENCE, in_namespace, mac_of, nic, routed, sh, visible};
+use crate::ground::{Guest, PATIENCE, in_namespace, mac_of, nic, routed, sh, tidy, visible};
 use bulut_compute::qemu::network::{Counters, routed_possible};
 use bulut_compute::{DriverError, Ipv4, Nic, Rates};
 use bulut_model::ServerId;
@@ -57,9 +57,9 @@ fn drift_is_mended_and_a_changed_address_leaves_no_trace_of_the_old() {
         routed.ensure(id, &nic()).await.unwrap();
         let right = visible();
         for harm in [
-            "nft flush chain netdev bulut bv7",
-            "nft flush chain netdev bulut bv7; nft delete chain netdev bulut bv7",
-            "nft delete table netdev bulut",
+            "nft flush chain netdev bulut7 bv7",
+            "nft flush chain netdev bulut7 bv7; nft delete chain netdev bulut7 bv7",
+            "nft delete table netdev bulut7",
             "ip addr flush dev bv7",
             "ip route flush dev bv7",
             "ip neigh flush nud permanent dev bv7; ip neigh del 10.77.0.20 dev bv7 2>/dev/null; true",
@@ -81,7 +81,7 @@ fn drift_is_mended_and_a_changed_address_leaves_no_trace_of_the_old() {
                     .map(|it| format!("{it}\n"))
                     .collect::<String>()
             };
-            assert_eq!(index(&mended), index(&right), "after {harm}");
+            assert_eq!(tidy(&index(&mended)), tidy(&index(&right)), "after {harm}");
             assert_eq!(sh("cat /proc/sys/net/ipv4/conf/bv7/proxy_arp").trim(), "1", "after {harm}");
         }
         let mut moved = nic();
@@ -172,7 +172,7 @@ fn without_the_rules_the_same_forgery_gets_through() {
         assert_eq!(seen[26..30], OWN.octets(), "the forged packet got through");
         assert_eq!(routed.counters(one).await.unwrap().forged_frames, 1);
 
-        sh("nft flush chain netdev bulut bv1");
+        sh("nft flush chain netdev bulut1 bv1");
         sh("for it in all bv1; do echo 0 > /proc/sys/net/ipv4/conf/$it/rp_filter; done");
         guest.send(&says(stranger, "hello"));
         let seen =

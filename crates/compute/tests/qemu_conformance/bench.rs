@@ -4,7 +4,8 @@ use async_trait::async_trait;
 use bulut_compute::conformance::{Meanwhile, Subject};
 use bulut_compute::qemu::{QemuConfig, QemuDriver, RoutedConfig};
 use bulut_compute::{
-    Boot, Driver, DriverError, Image, Ipv4, Ipv6, MachineSpec, Networking, Nic, Rates, Secret, Seed,
+    Boot, Driver, DriverError, Image, Ipv4, Ipv6, MachineSpec, Networking, Nic, PoolNetwork, Rates, Secret,
+    Seed,
 };
 use bulut_model::{ServerId, SnapshotId};
 use std::collections::HashMap;
@@ -138,9 +139,11 @@ impl Bench {
     fn config(&self) -> QemuConfig {
         let mut config = config(self.directory.path());
         config.networking = Some(self.networking);
+        let private = |address, prefix| PoolNetwork { address, prefix, private: true };
         let own6 = Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, 0);
-        config.routed =
-            RoutedConfig { nat_sources: vec![(Ipv4Addr::new(10, 77, 0, 0).into(), 24), (own6.into(), 64)] };
+        config.routed = RoutedConfig {
+            pools: vec![private(Ipv4Addr::new(10, 77, 0, 0).into(), 24), private(own6.into(), 64)],
+        };
         config
     }
 
@@ -406,7 +409,7 @@ impl Subject for Bench {
         }
         if self.networking == Networking::Routed {
             let mark = format!("bv{id}");
-            for what in ["ip -o link", "ip route", "ip -6 route", "nft list table netdev bulut"] {
+            for what in ["ip -o link", "ip route", "ip -6 route", "nft list ruleset netdev"] {
                 let text = output("sh", &["-c", what]);
                 let word = |line: &&str| line.split([' ', ':', '@', '"']).any(|it| it.trim() == mark);
                 left.extend(text.lines().filter(word).map(str::to_owned));

@@ -223,7 +223,7 @@ fn a_hostile_guest_is_neither_heard_nor_held_up_and_each_forgery_counts() {
 
         // With nobody there who would mend them, the rules are taken away: what is seen above has to come from them.
         bench.close();
-        output("nft", &["flush", "chain", "netdev", "bulut", "bv20"]);
+        output("nft", &["flush", "chain", "netdev", "bulut4", "bv20"]);
         let seen = attack(&bench, &forged, forged.len()).await;
         let missed: Vec<_> = forged.iter().map(|it| it.0).filter(|it| !seen.contains(it)).collect();
         assert!(

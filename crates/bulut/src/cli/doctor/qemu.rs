@@ -29,7 +29,6 @@ pub async fn check(config: &Config, images: &[Image]) -> Vec<Finding> {
         findings.push(acceleration(config, images).await);
     }
     findings.push(tun());
-    findings.push(nftables().await);
     findings.push(networking(config).await);
     findings
 }
@@ -130,23 +129,6 @@ fn tun() -> Finding {
     match opened {
         Ok(_) => Finding::ok("tun", "/dev/net/tun can be opened"),
         Err(why) => Finding::warn("tun", format!("/dev/net/tun cannot be opened: {why}"), "modprobe tun"),
-    }
-}
-
-async fn nftables() -> Finding {
-    let path = std::env::var("PATH").unwrap_or_default();
-    let output = tokio::process::Command::new("nft")
-        .arg("--version")
-        // A plain user's search path often lacks the directory in which it is.
-        .env("PATH", format!("{path}:/usr/sbin:/sbin"))
-        .kill_on_drop(true)
-        .output()
-        .await;
-    match output {
-        Ok(output) if output.status.success() => {
-            Finding::ok("nftables", String::from_utf8_lossy(&output.stdout).trim().to_owned())
-        }
-        _ => Finding::warn("nftables", "there is no nft", "apt-get install nftables"),
     }
 }
 

@@ -4,10 +4,16 @@
 //! Promises: what a rule of [`bulut_model::firewall`] says happens, to what is forwarded and to what the host itself says
 //! or hears; a server without rules costs a look-up in a map. Must not know: how rules get into the kernel.
 
-use super::rules::{TABLE, field, is, meta, network};
+use super::expressions::{self as parts, Field, Header, Term, back, drop, follow, is, is_between, lies};
+use super::host;
+use super::nfnetlink::Kernel;
+use super::transaction::{Kind, Place, Table, Transaction};
+use crate::DriverError;
 use bulut_model::firewall::{Action, Direction, FirewallRule, Protocol};
-use serde_json::{Value, json};
-use std::net::IpAddr;
+use netlink_packet_netfilter::nftables::MetaKey;
+
+/// How long the name of an interface is for a map, bytes.
+const INTERFACE_NAME: usize = 16;
 
 /// One of a server's two chains: how its name ends, and the map in which the tap's name leads to it.
 struct Side {
@@ -35,92 +41,94 @@ pub(super) fn sides(rules: &[FirewallRule]) -> [bool; 2] {
     SIDES.map(|side| rules.iter().any(|rule| rule.direction == side.direction))
 }
 
-/// Commands that make the host's table with both maps, unless they are there.
-pub(super) fn maps() -> Vec<Value> {
-    let table = json!({ "add": { "table": { "family": "inet", "name": TABLE } } });
-    let map = |side: &Side| {
-        json!({ "add": { "map": {
-            "family": "inet", "table": TABLE, "name": side.map, "type": "ifname", "map": "verdict",
-        } } })
-    };
-    std::iter::once(table).chain(SIDES.iter().map(map)).collect()
-}
-
-/// The rule that sends what a guest says (or hears) through its own chain, from which it comes back unless it is dropped.
-pub(super) fn through(direction: Direction) -> Value {
-    let (key, side) = match direction {
-        Direction::Out => ("iifname", &SIDES[0]),
-        Direction::In => ("oifname", &SIDES[1]),
-    };
-    json!({ "vmap": { "key": meta(key), "data": format!("@{}", side.map) } })
-}
-
-/// Commands that replace the firewall of a tap; to be part of the transaction that replaces its other rules.
-pub(super) fn replace(tap: &str, rules: &[FirewallRule]) -> Vec<Value> {
-    let mut commands = maps();
+/// Makes both maps.
+pub(super) fn maps(change: &mut Transaction, table: &Table) {
     for side in &SIDES {
-        let name = format!("{tap}{}", side.suffix);
-        let chain = json!({ "chain": { "family": "inet", "table": TABLE, "name": name } });
-        let element = |element: Value| json!({ "element": { "family": "inet", "table": TABLE, "name": side.map, "elem": element } });
-        let leads = element(json!([[tap, { "jump": { "target": name } }]]));
-        commands.extend([json!({ "add": chain }), json!({ "flush": chain }), json!({ "add": leads })]);
+        change.map(table, side.map, Kind::INTERFACE_NAME, Kind::VERDICT);
+    }
+}
+
+/// The part of a rule that sends what a guest says (or hears) through its own chain, from which it comes back unless it is
+/// dropped.
+pub(super) fn through(direction: Direction) -> Term {
+    match direction {
+        Direction::Out => follow(SIDES[0].map, Field::Meta(MetaKey::Iifname)),
+        Direction::In => follow(SIDES[1].map, Field::Meta(MetaKey::Oifname)),
+    }
+}
+
+/// Which of a tap's chains there are.
+pub(super) fn present(kernel: &Kernel, tap: &str) -> Result<[bool; 2], DriverError> {
+    let table = host::table();
+    let [senders, receivers] = chains(tap);
+    Ok([kernel.has_chain(&table, &senders)?, kernel.has_chain(&table, &receivers)?])
+}
+
+/// Replaces the firewall of a tap; to be part of the transaction that replaces its other rules. `present`: which of its chains
+/// there are.
+pub(super) fn replace(change: &mut Transaction, tap: &str, rules: &[FirewallRule], present: [bool; 2]) {
+    let table = host::table();
+    let mut key = tap.as_bytes().to_vec();
+    key.resize(INTERFACE_NAME, 0);
+    for ((side, name), present) in SIDES.iter().zip(chains(tap)).zip(present) {
         let mut expressions =
             rules.iter().filter(|it| it.direction == side.direction).flat_map(expressions).peekable();
-        if expressions.peek().is_none() {
-            // Added first, since what is not there cannot be taken away.
-            commands.extend([json!({ "delete": element(json!([tap])) }), json!({ "delete": chain })]);
+        let wanted = expressions.peek().is_some();
+        if !present && !wanted {
+            continue;
         }
-        commands.extend(expressions.map(|expr| {
-            json!({ "add": { "rule": { "family": "inet", "table": TABLE, "chain": name, "expr": expr } } })
-        }));
+        change.chain(&table, &name, Place::Nowhere);
+        change.flush(&table, &name);
+        change.add(&table, side.map, &[(key.clone(), parts::through(&name))]);
+        for expression in expressions {
+            change.rule(&table, &name, [expression]);
+        }
+        if !wanted {
+            // Added first, since what is not there cannot be taken away.
+            change.take(&table, side.map, std::slice::from_ref(&key));
+            change.delete_chain(&table, &name);
+        }
     }
-    commands
 }
 
 /// A rule as nftables has it: one, or one for each of two families.
-fn expressions(rule: &FirewallRule) -> Vec<Vec<Value>> {
-    let protocols: &[(Option<&str>, bool, bool)] = match rule.protocol {
+fn expressions(rule: &FirewallRule) -> Vec<Term> {
+    let protocols: &[(Option<u8>, bool, bool)] = match rule.protocol {
         Protocol::Any => &[(None, true, true)],
-        Protocol::Tcp => &[(Some("tcp"), true, true)],
-        Protocol::Udp => &[(Some("udp"), true, true)],
-        Protocol::Icmp => &[(Some("icmp"), true, false), (Some("ipv6-icmp"), false, true)],
+        Protocol::Tcp => &[(Some(6), true, true)],
+        Protocol::Udp => &[(Some(17), true, true)],
+        Protocol::Icmp => &[(Some(1), true, false), (Some(58), false, true)],
     };
-    let wanted = |(_, v4, v6): &&(Option<&str>, bool, bool)| {
+    let wanted = |(_, v4, v6): &&(Option<u8>, bool, bool)| {
         rule.network.is_none_or(|network| if network.address().is_ipv4() { *v4 } else { *v6 })
     };
     protocols.iter().filter(wanted).map(|(protocol, ..)| expression(rule, *protocol)).collect()
 }
 
-fn expression(rule: &FirewallRule, protocol: Option<&str>) -> Vec<Value> {
-    let mut tests = Vec::new();
+fn expression(rule: &FirewallRule, protocol: Option<u8>) -> Term {
+    let mut terms = Vec::new();
     if let Some(remote) = rule.network {
-        let (family, key) = match remote.address() {
-            IpAddr::V4(_) => ("ipv4", "ip"),
-            IpAddr::V6(_) => ("ipv6", "ip6"),
+        let family = parts::Protocol::of(remote.address());
+        let (offset, _) = match rule.direction {
+            Direction::In => family.source(),
+            Direction::Out => family.destination(),
         };
-        tests.push(is(meta("nfproto"), family));
-        let side = match rule.direction {
-            Direction::In => "saddr",
-            Direction::Out => "daddr",
-        };
-        if remote.prefix() > 0 {
-            tests.push(is(field(key, side), network((remote.address(), remote.prefix()))));
-        }
+        terms.push(is(Field::Meta(MetaKey::Nfproto), [family as u8]));
+        terms.push(lies(Header::Packet, offset, (remote.address(), remote.prefix())));
     }
     if let Some(protocol) = protocol {
-        tests.push(is(meta("l4proto"), protocol));
+        terms.push(is(Field::Meta(MetaKey::L4Proto), [protocol]));
         if let Some(ports) = rule.ports {
-            let wanted = json!({ "range": [ports.first(), ports.last()] });
-            let wanted = if ports.first() == ports.last() { json!(ports.first()) } else { wanted };
-            tests.push(is(field(protocol, "dport"), wanted));
+            let (first, last) = (ports.first().to_be_bytes(), ports.last().to_be_bytes());
+            terms.push(is_between(Field::Bytes(Header::Transport, 2, 2), first, last));
         }
     }
-    tests.push(match rule.action {
+    terms.push(match rule.action {
         // Back to whoever sent it through here: the other guest's chain has a word too.
-        Action::Allow => json!({ "return": null }),
-        Action::Deny => json!({ "drop": null }),
+        Action::Allow => back(),
+        Action::Deny => drop(),
     });
-    tests
+    terms.concat()
 }
 
 #[cfg(test)]
@@ -136,15 +144,14 @@ mod tests {
     fn icmp_is_of_the_family_that_the_network_is_of() {
         let count = |network| expressions(&rule(Protocol::Icmp, network)).len();
         assert_eq!([count(None), count(Some("10.0.0.0/8")), count(Some("fd00::/8"))], [2, 1, 1]);
-        let text = json!(expressions(&rule(Protocol::Icmp, Some("::/0")))).to_string();
-        assert!(text.contains("ipv6-icmp") && !text.contains("prefix"), "{text}");
     }
 
     #[test]
-    fn without_rules_of_a_direction_nothing_leads_to_its_chain() {
-        let text = json!(replace("bv7", &[rule(Protocol::Any, None)])).to_string();
-        let deleted =
-            |name: &str| text.contains(&format!(r#""delete":{{"chain":{{"family":"inet","name":"{name}""#));
-        assert!(deleted("bv7-out") && !deleted("bv7-in"), "{text}");
+    fn a_firewall_without_rules_on_a_tap_without_chains_changes_nothing() {
+        let mut change = Transaction::default();
+        replace(&mut change, "bv7", &[], [false; 2]);
+        assert!(change.changes.is_empty());
+        replace(&mut change, "bv7", &[rule(Protocol::Any, None)], [false; 2]);
+        assert!(!change.changes.is_empty());
     }
 }

@@ -1,6 +1,7 @@
 //! Reads the counters of forged frames. Must not know: what is counted.
 
-use super::nfnetlink::{Family, Question, attribute, dump, get, name, text};
+use super::nfnetlink::{Kernel, Question, attribute, name, text};
+use super::transaction::{Family, Table};
 use crate::DriverError;
 use nix::errno::Errno;
 
@@ -12,19 +13,20 @@ const OBJECT_TYPE: u16 = 3;
 const OBJECT_DATA: u16 = 4;
 const COUNTER_PACKETS: u16 = 2;
 
-/// Packets counted by a named counter of a netdev table; `None` if there is no such counter.
+/// Packets counted by a named counter of a table of taps; `None` if there is no such counter.
 ///
 /// # Errors
 /// `Retry` if the kernel cannot be asked.
-pub(super) fn packets(table: &str, counter: &str) -> Result<Option<u64>, DriverError> {
-    let failure =
-        |errno: Errno| DriverError::Retry(format!("cannot read counter {counter} of table {table}: {errno}"));
+pub(super) fn packets(kernel: &Kernel, table: &Table, counter: &str) -> Result<Option<u64>, DriverError> {
+    let failure = |errno: Errno| {
+        DriverError::Retry(format!("cannot read counter {counter} of table {}: {errno}", table.name))
+    };
     let attributes = [
-        (OBJECT_TABLE, text(table)),
+        (OBJECT_TABLE, text(&table.name)),
         (OBJECT_NAME, text(counter)),
         (OBJECT_TYPE, COUNTER.to_be_bytes().to_vec()),
     ];
-    match get(&Question { kind: GET_OBJECT, family: Family::Netdev, attributes: &attributes }) {
+    match kernel.get(&Question { kind: GET_OBJECT, family: table.family, attributes: &attributes }) {
         Ok(object) => counted(&object).map(Some).ok_or_else(|| failure(Errno::EBADMSG)),
         Err(Errno::ENOENT) => Ok(None),
         Err(errno) => Err(failure(errno)),
@@ -36,16 +38,19 @@ fn counted(object: &[u8]) -> Option<u64> {
     Some(u64::from_be_bytes(packets.try_into().ok()?))
 }
 
-/// The names of all counters of a netdev table; none if there is no such table.
+/// All counters of tables that are for what comes in by interfaces: the table's name, and the counter's.
 ///
 /// # Errors
 /// `Retry` if the kernel cannot be asked.
-pub(super) fn names(table: &str) -> Result<Vec<String>, DriverError> {
-    let attributes = [(OBJECT_TABLE, text(table)), (OBJECT_TYPE, COUNTER.to_be_bytes().to_vec())];
+pub(super) fn names(kernel: &Kernel) -> Result<Vec<(String, String)>, DriverError> {
+    let attributes = [(OBJECT_TYPE, COUNTER.to_be_bytes().to_vec())];
     let question = Question { kind: GET_OBJECT, family: Family::Netdev, attributes: &attributes };
     let mut names = Vec::new();
-    dump(&question, |object| names.extend(attribute(object, OBJECT_NAME).map(name)))
-        .map_err(|errno| DriverError::Retry(format!("cannot list the counters of table {table}: {errno}")))?;
+    let seen = kernel.dump(&question, |object| {
+        let text = |kind| attribute(object, kind).map(name).unwrap_or_default();
+        names.push((text(OBJECT_TABLE), text(OBJECT_NAME)));
+    });
+    seen.map_err(|errno| DriverError::Retry(format!("cannot list the counters of taps: {errno}")))?;
     Ok(names)
 }
 

@@ -18,10 +18,15 @@ use rtnetlink::packet_route::route::{
 };
 use rtnetlink::{Handle, LinkUnspec, RouteMessageBuilder};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use tokio::sync::Mutex;
 
-/// A handle on the kernel's tables; cheap to clone.
-#[derive(Debug, Clone)]
-pub(super) struct Links(pub(super) Handle);
+/// A handle on the kernel's tables.
+#[derive(Debug)]
+pub(super) struct Links {
+    pub(super) kernel: Handle,
+    /// Held while something is listed: the kernel refuses a second list on a socket that has not read the first to its end.
+    listing: Mutex<()>,
+}
 
 /// A tap that is there.
 #[derive(Debug)]
@@ -50,7 +55,7 @@ struct Wanted {
 
 impl Wanted {
     fn of(nic: &Nic) -> Result<Self, DriverError> {
-        let mut wanted = Self { addresses: vec![], guest: vec![], network: None, mac: mac(&nic.mac)? };
+        let mut wanted = Self { addresses: vec![], guest: vec![], network: None, mac: mac(&nic.mac)?.into() };
         if let Some(v4) = nic.ipv4 {
             wanted.addresses.push((v4.gateway.into(), 32));
             wanted.guest.push(v4.address.into());
@@ -76,7 +81,7 @@ impl Wanted {
 ///
 /// # Errors
 /// `Fatal` if it is not the address of one network card.
-pub(super) fn mac(text: &str) -> Result<Vec<u8>, DriverError> {
+pub(super) fn mac(text: &str) -> Result<[u8; 6], DriverError> {
     let octets: Option<Vec<u8>> = text
         .split(':')
         .map(|part| {
@@ -86,7 +91,8 @@ pub(super) fn mac(text: &str) -> Result<Vec<u8>, DriverError> {
         })
         .collect();
     octets
-        .filter(|it| it.len() == 6 && it[0] & 1 == 0)
+        .and_then(|it| <[u8; 6]>::try_from(it).ok())
+        .filter(|it| it[0] & 1 == 0)
         .ok_or_else(|| DriverError::Fatal(format!("{text} is not the MAC of one network card")))
 }
 
@@ -129,12 +135,12 @@ impl Links {
         let (connection, handle, _) = rtnetlink::new_connection_with_strict_check()
             .map_err(|error| DriverError::Fatal(format!("cannot open a netlink socket: {error}")))?;
         tokio::spawn(connection);
-        Ok(Self(handle))
+        Ok(Self { kernel: handle, listing: Mutex::default() })
     }
 
     /// The tap of that name, if it is there.
     pub async fn find(&self, name: &str) -> Result<Option<Tap>, DriverError> {
-        let mut links = self.0.link().get().match_name(name).execute();
+        let mut links = self.kernel.link().get().match_name(name).execute();
         match links.try_next().await {
             Ok(link) => Ok(link.map(read)),
             Err(error) if code(&error) == Some(libc::ENODEV) => Ok(None),
@@ -144,7 +150,8 @@ impl Links {
 
     /// The servers that have a tap.
     pub async fn servers(&self) -> Result<Vec<ServerId>, DriverError> {
-        let mut links = self.0.link().get().execute();
+        let _listing = self.listing.lock().await;
+        let mut links = self.kernel.link().get().execute();
         let mut found = Vec::new();
         while let Some(link) = links.try_next().await.map_err(failure("list the taps"))? {
             let tap = read(link);
@@ -160,7 +167,7 @@ impl Links {
         let mut changes = 0;
         if !tap.up || tap.mtu != u32::from(nic.mtu) {
             let change = LinkUnspec::new_with_index(tap.index).mtu(nic.mtu.into()).up().build();
-            self.0.link().set(change).execute().await.map_err(failure("bring a tap up"))?;
+            self.kernel.link().set(change).execute().await.map_err(failure("bring a tap up"))?;
             changes += 1;
         }
         let addresses = if fresh { vec![] } else { self.addresses(tap).await? };
@@ -168,7 +175,7 @@ impl Links {
         for stale in
             addresses.iter().filter(|it| address_of(it).is_none_or(|it| !wanted.addresses.contains(&it)))
         {
-            let del = self.0.address().del(stale.clone()).execute().await;
+            let del = self.kernel.address().del(stale.clone()).execute().await;
             vanished(del, "take a stale address off a tap")?;
             changes += 1;
         }
@@ -177,7 +184,7 @@ impl Links {
         changes += self.drop_stale(&wanted, &routes, &neighbours).await?;
         let has = |address: &(IpAddr, u8)| addresses.iter().any(|it| address_of(it) == Some(*address));
         for (address, prefix) in wanted.addresses.iter().filter(|it| !has(it)) {
-            let mut add = self.0.address().add(tap.index, *address, *prefix).replace();
+            let mut add = self.kernel.address().add(tap.index, *address, *prefix).replace();
             // The tap's other end is one guest: nobody can have the gateway's address before it.
             add.message_mut().header.flags |= AddressHeaderFlags::Nodad;
             add.execute().await.map_err(failure("give a tap the gateway's address"))?;
@@ -198,13 +205,13 @@ impl Links {
         let mut changes = 0;
         for guest in &wanted.guest {
             if !routes.iter().any(|it| leads_to(it, *guest)) {
-                let add = self.0.route().add(host_route(tap.index, *guest)?).replace();
+                let add = self.kernel.route().add(host_route(tap.index, *guest)?).replace();
                 add.execute().await.map_err(failure("route to a guest"))?;
                 changes += 1;
             }
             if !neighbours.iter().any(|it| neighbour_of(it) == Some((*guest, &wanted.mac))) {
                 let add =
-                    self.0.neighbours().add(tap.index, *guest).link_layer_address(&wanted.mac).replace();
+                    self.kernel.neighbours().add(tap.index, *guest).link_layer_address(&wanted.mac).replace();
                 add.execute().await.map_err(failure("name a guest's MAC"))?;
                 changes += 1;
             }
@@ -212,7 +219,7 @@ impl Links {
         if let Some(network) = wanted.network
             && !routes.iter().any(|it| leads_into(it, network))
         {
-            let add = self.0.route().add(network_route(tap.index, network)?).replace();
+            let add = self.kernel.route().add(network_route(tap.index, network)?).replace();
             add.execute().await.map_err(failure("route a guest's network"))?;
             changes += 1;
         }
@@ -233,27 +240,32 @@ impl Links {
         };
         let ours = |route: &RouteMessage| route.header.protocol != RouteProtocol::Kernel;
         for stale in routes.iter().filter(|it| ours(it) && !guests(it)) {
-            vanished(self.0.route().del(stale.clone()).execute().await, "take away a stale route")?;
+            vanished(self.kernel.route().del(stale.clone()).execute().await, "take away a stale route")?;
             changes += 1;
         }
         let known =
             |it: &NeighbourMessage| neighbour_of(it).is_some_and(|(ip, _)| wanted.guest.contains(&ip));
         let permanent = |it: &NeighbourMessage| it.header.state == NeighbourState::Permanent;
         for stale in neighbours.iter().filter(|it| permanent(it) && !known(it)) {
-            vanished(self.0.neighbours().del(stale.clone()).execute().await, "take away a stale neighbour")?;
+            vanished(
+                self.kernel.neighbours().del(stale.clone()).execute().await,
+                "take away a stale neighbour",
+            )?;
             changes += 1;
         }
         Ok(changes)
     }
 
     async fn addresses(&self, tap: &Tap) -> Result<Vec<AddressMessage>, DriverError> {
-        let mut request = self.0.address().get();
+        let _listing = self.listing.lock().await;
+        let mut request = self.kernel.address().get();
         request.message_mut().header.index = tap.index;
         request.execute().try_collect().await.map_err(failure("list a tap's addresses"))
     }
 
     /// Routes of the main table that lead out of the tap.
     async fn routes(&self, tap: &Tap) -> Result<Vec<RouteMessage>, DriverError> {
+        let _listing = self.listing.lock().await;
         let v4 = RouteMessageBuilder::<Ipv4Addr>::new().get_mut().clone();
         let v6 = RouteMessageBuilder::<Ipv6Addr>::new().get_mut().clone();
         let mut found = Vec::new();
@@ -262,7 +274,7 @@ impl Links {
             asked.header.kind = RouteType::Unspec;
             asked.header.table = RouteHeader::RT_TABLE_MAIN;
             asked.attributes = vec![RouteAttribute::Oif(tap.index)];
-            let routes = self.0.route().get(asked).execute();
+            let routes = self.kernel.route().get(asked).execute();
             let routes: Vec<RouteMessage> =
                 routes.try_collect().await.map_err(failure("list a tap's routes"))?;
             found.extend(routes);
@@ -271,9 +283,10 @@ impl Links {
     }
 
     async fn neighbours(&self, tap: &Tap) -> Result<Vec<NeighbourMessage>, DriverError> {
+        let _listing = self.listing.lock().await;
         let mut found = Vec::new();
         for family in [AddressFamily::Inet, AddressFamily::Inet6] {
-            let request = self.0.neighbours().get().set_address_family(family);
+            let request = self.kernel.neighbours().get().set_address_family(family);
             let mut answers = request.execute();
             while let Some(it) = answers.try_next().await.map_err(failure("list a tap's neighbours"))? {
                 found.extend((it.header.ifindex == tap.index).then_some(it));
@@ -286,7 +299,7 @@ impl Links {
     pub async fn remove(&self, name: &str) -> Result<(), DriverError> {
         let Some(tap) = self.find(name).await? else { return Ok(()) };
         tap.checked()?;
-        vanished(self.0.link().del(tap.index).execute().await, "remove a tap")
+        vanished(self.kernel.link().del(tap.index).execute().await, "remove a tap")
     }
 }
 

@@ -4,36 +4,40 @@
 //! missing, mends what drifted and leaves the rest alone; `keep` sees what drifted; `remove` leaves nothing. A guest is
 //! never joined without the rules that keep it from speaking as another. Must not know: QEMU.
 //!
-//! Everything acts in the network namespace of the thread that calls it.
+//! Everything acts in the network namespace of the thread that calls it, which must always be the same.
 
 mod drift;
+mod expressions;
 mod firewall;
 mod forgeries;
+mod host;
 pub mod lengths;
 mod links;
+mod near;
 mod nfnetlink;
-mod nft;
 mod rules;
 mod shape;
 mod sysctls;
 mod tap;
+mod transaction;
 pub mod user;
 
 pub use tap::TapHandle;
 
-use crate::{DriverError, Nic};
+use crate::{DriverError, Nic, PoolNetwork};
 use bulut_model::ServerId;
 use drift::Known;
 use links::Links;
+use nfnetlink::Kernel;
 use std::collections::BTreeSet;
-use std::net::IpAddr;
 use tokio::sync::Mutex;
+use transaction::Transaction;
 
 /// How the host is prepared.
 #[derive(Debug, Clone, Default)]
 pub struct RoutedConfig {
-    /// Private pools, as address and prefix length: they are masqueraded when they leave the host.
-    pub nat_sources: Vec<(IpAddr, u8)>,
+    /// The networks that machines have their addresses from.
+    pub pools: Vec<PoolNetwork>,
 }
 
 /// What passed a machine's tap since the tap was made. It outlives restarts of the guest, so a driver that counts
@@ -52,23 +56,36 @@ pub struct Counters {
 #[derive(Debug)]
 pub struct Routed {
     links: Links,
+    kernel: Kernel,
     /// Held while rules are changed or compared.
     rules: Mutex<Rules>,
 }
 
 #[derive(Debug, Default)]
 struct Rules {
-    /// The networks that are masqueraded.
-    masqueraded: Vec<(IpAddr, u8)>,
+    pools: Vec<PoolNetwork>,
     known: Known,
 }
 
 impl Rules {
-    /// Makes the host's own rules.
-    async fn make_host(&mut self) -> Result<(), DriverError> {
-        let before = drift::generation()?;
-        nft::apply(&rules::host(&self.masqueraded)).await?;
-        self.known.remember_host(before)
+    /// Makes the host's own rules, and the maps from addresses to taps.
+    fn make_host(&mut self, kernel: &Kernel) -> Result<(), DriverError> {
+        let mut change = Transaction::default();
+        host::replace(&mut change, &self.pools);
+        self.known.near.replace(&mut change);
+        let before = kernel.generation()?;
+        kernel.commit(&change)?;
+        self.known.remember_host(kernel, before)
+    }
+
+    /// Looks at all rules, if anybody has changed some or `thorough`, and mends those that hold for all guests.
+    fn mend_host(&mut self, kernel: &Kernel, thorough: bool) -> Result<(), DriverError> {
+        let changed = self.known.look(kernel)?;
+        if self.known.host_is_adrift() {
+            tracing::warn!("somebody changed the rules that hold for all guests; they are made anew");
+        }
+        let news = (changed || thorough) && self.known.near.look_around(kernel)?;
+        if news || self.known.host_is_adrift() { self.make_host(kernel) } else { Ok(()) }
     }
 }
 
@@ -78,27 +95,29 @@ impl Routed {
     /// # Errors
     /// `Fatal` without the rights or the kernel's support (see [`routed_possible`]).
     pub async fn new(config: RoutedConfig) -> Result<Self, DriverError> {
-        check_networks(&config.nat_sources)?;
+        check_networks(&config.pools)?;
         sysctls::forward()?;
-        let mut rules = Rules { masqueraded: config.nat_sources, known: Known::default() };
-        rules.make_host().await?;
-        Ok(Self { links: Links::open()?, rules: Mutex::new(rules) })
+        let kernel = Kernel::open()?;
+        let mut rules = Rules { pools: config.pools, known: Known::default() };
+        rules.known.near.look_around(&kernel)?;
+        rules.make_host(&kernel)?;
+        Ok(Self { links: Links::open()?, kernel, rules: Mutex::new(rules) })
     }
 
-    /// Replaces the host's own rules: another list of networks that are masqueraded.
+    /// Replaces the host's own rules: another list of networks that machines have their addresses from.
     ///
     /// # Errors
     /// `Fatal` for what is no network, `Retry` when the kernel refuses for now.
-    pub async fn masquerade(&self, networks: &[(IpAddr, u8)]) -> Result<(), DriverError> {
+    pub async fn set_pools(&self, pools: &[PoolNetwork]) -> Result<(), DriverError> {
         let mut rules = self.rules.lock().await;
-        if rules.masqueraded == networks {
+        if rules.pools == pools {
             return Ok(());
         }
-        check_networks(networks)?;
-        let before = std::mem::replace(&mut rules.masqueraded, networks.to_vec());
-        let made = rules.make_host().await;
+        check_networks(pools)?;
+        let before = std::mem::replace(&mut rules.pools, pools.to_vec());
+        let made = rules.make_host(&self.kernel);
         if made.is_err() {
-            rules.masqueraded = before;
+            rules.pools = before;
         }
         made
     }
@@ -131,10 +150,10 @@ impl Routed {
     /// As [`Routed::ensure`].
     pub async fn keep(&self, id: ServerId, nic: &Nic, thorough: bool) -> Result<bool, DriverError> {
         let mut rules = self.rules.lock().await;
-        rules.known.look()?;
-        if rules.known.host_is_adrift() {
-            tracing::warn!("somebody changed the rules that hold for all guests; they are made anew");
-            rules.make_host().await?;
+        rules.mend_host(&self.kernel, thorough)?;
+        let forwards_again = thorough && sysctls::forward()?;
+        if forwards_again {
+            tracing::warn!("somebody made the host forward no packets; it does again");
         }
         let adrift = rules.known.is_adrift(id);
         drop(rules);
@@ -146,30 +165,46 @@ impl Routed {
             self.ensure(id, nic).await?;
             return Ok(true);
         }
-        if thorough { self.wire(id, nic, false).await } else { Ok(false) }
+        Ok(forwards_again || thorough && self.wire(id, nic, false).await?)
     }
 
     /// Makes the rules of a tap, and the device that they send frames through.
     async fn guard(&self, id: ServerId, nic: &Nic, fresh: bool) -> Result<(), DriverError> {
-        let (name, device) = (tap::name(id)?, shape::device(id));
+        let (name, device, table) = (tap::name(id)?, shape::device(id), rules::table(id));
         let slowed = nic.rates.up_bps > 0;
-        if slowed {
-            self.links.ensure_device(&device, nic.rates.up_bps).await?;
-        }
-        let addresses = nic.ipv4.iter().flat_map(|own| std::iter::once(&own.address).chain(&nic.more_ipv4));
+        let slowed_by =
+            if slowed { Some(self.links.ensure_device(&device, nic.rates.up_bps).await?) } else { None };
+        let takes_part = near::takes_part(nic);
         let who = rules::Identity {
             tap: &name,
-            mac: &nic.mac,
-            ipv4: addresses.copied().collect(),
+            mac: links::mac(&nic.mac)?,
+            ipv4: nic.ipv4,
+            more_ipv4: &nic.more_ipv4,
             ipv6: nic.ipv6,
-            slowed_by: slowed.then_some(&device),
+            slowed_by,
+            near: takes_part && !slowed,
         };
         let mut rules = self.rules.lock().await;
-        let before = drift::generation()?;
-        nft::apply(&rules::guard(&who, &nic.firewall, fresh)).await?;
-        rules.known.remember(id, firewall::sides(&nic.firewall), before)?;
+        rules.mend_host(&self.kernel, false)?;
+        let leads = if takes_part { near::addresses(nic) } else { Vec::new() };
+        let step = rules.known.near.step(id, (tap::index(&name)?, leads));
+        let mut change = Transaction::default();
+        rules::guard(&mut change, &table, &who, self.present(id, &name)?, fresh);
+        firewall::replace(&mut change, &name, &nic.firewall, firewall::present(&self.kernel, &name)?);
+        rules.known.near.go(&mut change, &step);
+        let before = self.kernel.generation()?;
+        self.kernel.commit(&change)?;
+        rules.known.near.went(step);
+        rules.known.remember(&self.kernel, id, firewall::sides(&nic.firewall), before)?;
         drop(rules);
         if slowed { Ok(()) } else { self.links.remove_device(&device).await }
+    }
+
+    /// What there is of a tap's rules.
+    fn present(&self, id: ServerId, tap: &str) -> Result<rules::Present, DriverError> {
+        let table = rules::table(id);
+        let counter = forgeries::packets(&self.kernel, &table, tap)?.is_some();
+        Ok(rules::Present { chain: self.kernel.has_chain(&table, tap)?, counter })
     }
 
     /// Brings all about a tap but its rules to what `nic` says. Whether anything was otherwise, but for rates, which are
@@ -205,9 +240,16 @@ impl Routed {
         let name = tap::name(id)?;
         self.links.remove(&name).await?;
         let mut rules = self.rules.lock().await;
-        let before = drift::generation()?;
-        nft::apply(&rules::unguard(&name)).await?;
-        rules.known.forget(id, before)?;
+        rules.mend_host(&self.kernel, false)?;
+        let step = rules.known.near.step(id, (0, Vec::new()));
+        let mut change = Transaction::default();
+        rules::unguard(&mut change, &rules::table(id), &name, self.present(id, &name)?);
+        firewall::replace(&mut change, &name, &[], firewall::present(&self.kernel, &name)?);
+        rules.known.near.go(&mut change, &step);
+        let before = self.kernel.generation()?;
+        self.kernel.commit(&change)?;
+        rules.known.near.went(step);
+        rules.known.forget(&self.kernel, id, before)?;
         drop(rules);
         self.links.remove_device(&shape::device(id)).await
     }
@@ -218,7 +260,10 @@ impl Routed {
     /// `Retry` if the kernel cannot be asked.
     pub async fn list(&self) -> Result<Vec<ServerId>, DriverError> {
         let mut found: BTreeSet<ServerId> = self.links.servers().await?.into_iter().collect();
-        found.extend(forgeries::names(rules::TABLE)?.iter().filter_map(|name| tap::server(name)));
+        let counted = forgeries::names(&self.kernel)?.into_iter();
+        found.extend(counted.filter_map(|(table, counter)| {
+            tap::server(&counter).filter(|id| rules::table(*id).name == table)
+        }));
         Ok(found.into_iter().collect())
     }
 
@@ -231,15 +276,15 @@ impl Routed {
         let tap = self.links.find(&name).await?;
         let tap = tap.ok_or_else(|| DriverError::Gone(format!("server {id} has no tap {name}")))?;
         let (sent_bytes, received_bytes) = tap.bytes();
-        let forged_frames = forgeries::packets(rules::TABLE, &name)?.unwrap_or(0);
+        let forged_frames = forgeries::packets(&self.kernel, &rules::table(id), &name)?.unwrap_or(0);
         Ok(Counters { received_bytes, sent_bytes, forged_frames })
     }
 }
 
-fn check_networks(networks: &[(IpAddr, u8)]) -> Result<(), DriverError> {
-    let wrong = networks.iter().find(|(address, prefix)| *prefix > if address.is_ipv4() { 32 } else { 128 });
-    wrong.map_or(Ok(()), |(address, prefix)| {
-        Err(DriverError::Fatal(format!("{address}/{prefix} is not a network")))
+fn check_networks(pools: &[PoolNetwork]) -> Result<(), DriverError> {
+    let wrong = pools.iter().find(|pool| pool.prefix > if pool.address.is_ipv4() { 32 } else { 128 });
+    wrong.map_or(Ok(()), |pool| {
+        Err(DriverError::Fatal(format!("{}/{} is not a network", pool.address, pool.prefix)))
     })
 }
 
@@ -255,9 +300,14 @@ pub fn routed_possible() -> Result<(), String> {
         let device = tap::DEVICE;
         format!("no tap can be made through {device} ({error}): load the tun module (`modprobe tun`) and let root open {device}")
     })?;
-    let pool = [([10, 0, 0, 0].into(), 8), (std::net::Ipv6Addr::from_bits(0xfd << 120).into(), 8)];
-    let document = nft::document(&rules::host(&pool)).to_string();
-    nft::check(&document).map_err(|refusal| {
-        format!("nftables does not work here ({refusal}): install the package nftables, and a kernel with nf_tables, NAT and netdev tables")
+    let private = |address, prefix| PoolNetwork { address, prefix, private: true };
+    let pools =
+        [private([10, 0, 0, 0].into(), 8), private(std::net::Ipv6Addr::from_bits(0xfd << 120).into(), 8)];
+    let mut change = Transaction::default();
+    host::replace(&mut change, &pools);
+    near::Near::default().replace(&mut change);
+    let checked = Kernel::open().and_then(|kernel| kernel.check(&change));
+    checked.map_err(|refusal| {
+        format!("nf_tables does not work here ({refusal}): take a kernel with nf_tables, NAT and tables of the netdev family")
     })
 }

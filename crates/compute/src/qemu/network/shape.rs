@@ -80,7 +80,7 @@ impl Links {
     }
 
     async fn tell(&self, request: NetlinkMessage<RouteNetlinkMessage>) -> Result<(), rtnetlink::Error> {
-        let mut answers = self.0.clone().request(request)?;
+        let mut answers = self.kernel.clone().request(request)?;
         while let Some(answer) = answers.next().await {
             if let NetlinkPayload::Error(refusal) = answer.payload
                 && refusal.code.is_some()
@@ -91,13 +91,13 @@ impl Links {
         Ok(())
     }
 
-    /// Makes or mends the device beside a tap, through which `bps` bits per second pass.
-    pub(super) async fn ensure_device(&self, name: &str, bps: u64) -> Result<(), DriverError> {
+    /// Makes or mends the device beside a tap, through which `bps` bits per second pass; its number.
+    pub(super) async fn ensure_device(&self, name: &str, bps: u64) -> Result<u32, DriverError> {
         let found = match self.find(name).await? {
             Some(found) => found,
             None => {
                 let device = LinkMessageBuilder::<LinkIfb>::new(name).build();
-                self.0
+                self.kernel
                     .link()
                     .add(device)
                     .execute()
@@ -119,17 +119,23 @@ impl Links {
         self.limit(found.index, bps, false).await?;
         if !found.up {
             let up = LinkUnspec::new_with_index(found.index).up().build();
-            self.0.link().set(up).execute().await.map_err(failure("bring up the device that slows a tap"))?;
+            self.kernel
+                .link()
+                .set(up)
+                .execute()
+                .await
+                .map_err(failure("bring up the device that slows a tap"))?;
         }
-        Ok(())
+        Ok(found.index)
     }
 
     /// Removes the device beside a tap. Absent is fine, and so is another device of that name: it is not ours.
     pub(super) async fn remove_device(&self, name: &str) -> Result<(), DriverError> {
         match self.find(name).await? {
-            Some(found) if found.kind == Some(InfoKind::Ifb) => {
-                vanished(self.0.link().del(found.index).execute().await, "remove the device that slows a tap")
-            }
+            Some(found) if found.kind == Some(InfoKind::Ifb) => vanished(
+                self.kernel.link().del(found.index).execute().await,
+                "remove the device that slows a tap",
+            ),
             _ => Ok(()),
         }
     }

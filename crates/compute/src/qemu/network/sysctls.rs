@@ -27,14 +27,14 @@ pub(super) fn set(key: &str, value: &str) -> Result<bool, DriverError> {
         .map_err(|error| DriverError::Fatal(format!("cannot set net/{key} to {value}: {error}")))
 }
 
-/// Makes the host forward packets of both families.
-pub(super) fn forward() -> Result<(), DriverError> {
-    set("ipv4/ip_forward", "1")?;
+/// Makes the host forward packets of both families; whether it did not.
+pub(super) fn forward() -> Result<bool, DriverError> {
+    let changed = set("ipv4/ip_forward", "1")?;
     if get("ipv6/conf/all/forwarding").is_none_or(|value| value == "1") {
-        return Ok(()); // no IPv6 here, or done
+        return Ok(changed); // no IPv6 here, or done
     }
     keep_learning_routes()?;
-    set("ipv6/conf/all/forwarding", "1").map(drop)
+    set("ipv6/conf/all/forwarding", "1")
 }
 
 /// A forwarding host ignores router advertisements unless told otherwise: without this, a host whose own default

@@ -5,7 +5,6 @@
 
 use crate::DriverError;
 use bulut_model::ServerId;
-use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 
@@ -72,14 +71,18 @@ pub(super) fn create(name: &str) -> io::Result<()> {
     if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
+/// The kernel's number of a tap.
+///
+/// # Errors
+/// `Gone` if there is none of that name.
+pub(super) fn index(name: &str) -> Result<u32, DriverError> {
+    nix::net::if_::if_nametoindex(name).map_err(|_| DriverError::Gone(format!("there is no tap {name}")))
+}
+
 /// Opens the tap of a server, which must be there.
 pub(super) fn open(id: ServerId) -> Result<TapHandle, DriverError> {
     let name = name(id)?;
-    let text = CString::new(name.clone()).map_err(DriverError::fatal)?;
-    // SAFETY: `text` ends with a zero byte and lives through the call.
-    if unsafe { libc::if_nametoindex(text.as_ptr()) } == 0 {
-        return Err(DriverError::Gone(format!("server {id} has no tap {name}")));
-    }
+    index(&name)?;
     let fd = attach(&name).map_err(|error| match error.raw_os_error() {
         Some(libc::EBUSY) => DriverError::Retry(format!("tap {name} is in use by another process")),
         _ => DriverError::Fatal(format!("cannot open tap {name}: {error}")),
