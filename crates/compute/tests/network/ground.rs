@@ -8,6 +8,7 @@ use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr};
 use std::process::Command;
 use std::time::{Duration, Instant};
+use tokio::runtime::Builder;
 
 /// How long a frame may be on its way on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(5);
@@ -17,15 +18,32 @@ pub fn in_namespace<F>(body: impl FnOnce() -> F + Send + 'static) -> bool
 where
     F: Future<Output = ()>,
 {
+    in_namespace_on(&mut tokio::runtime::Builder::new_current_thread(), body)
+}
+
+/// The same on several threads.
+pub fn in_namespace_with_threads<F>(body: impl FnOnce() -> F + Send + 'static) -> bool
+where
+    F: Future<Output = ()>,
+{
+    in_namespace_on(tokio::runtime::Builder::new_multi_thread().worker_threads(4), body)
+}
+
+fn in_namespace_on<F>(builder: &mut Builder, body: impl FnOnce() -> F + Send + 'static) -> bool
+where
+    F: Future<Output = ()>,
+{
     if !nix::unistd::geteuid().is_root() {
         println!("skipped: network namespaces need root");
         return false;
     }
-    let thread = std::thread::spawn(|| {
+    builder.enable_all();
+    let mut builder = std::mem::replace(builder, Builder::new_current_thread());
+    let thread = std::thread::spawn(move || {
         nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
         sh("ip link set lo up");
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(body());
+        // Its threads are in the namespace of the one that makes them.
+        builder.build().unwrap().block_on(body());
     });
     if let Err(panic) = thread.join() {
         std::panic::resume_unwind(panic);
