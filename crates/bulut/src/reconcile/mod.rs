@@ -15,7 +15,9 @@ pub mod sweep;
 pub mod traffic;
 
 use crate::app::App;
+use bulut_model::Result;
 use std::time::Duration;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 /// How often each loop looks without being woken.
@@ -49,9 +51,20 @@ pub async fn run(app: App, stop: CancellationToken) {
     );
 }
 
-async fn every<F: Future<Output = bulut_model::Result<()>>>(
+/// Looks now and every `period` until `stop`.
+async fn every<F: Future<Output = Result<()>>>(
     period: Duration,
     stop: CancellationToken,
+    look: impl Fn() -> F,
+) {
+    every_or_woken(period, stop, &Notify::new(), look).await;
+}
+
+/// Looks now, every `period` and whenever it is woken, until `stop`.
+async fn every_or_woken<F: Future<Output = Result<()>>>(
+    period: Duration,
+    stop: CancellationToken,
+    wake: &Notify,
     look: impl Fn() -> F,
 ) {
     while !stop.is_cancelled() {
@@ -65,6 +78,7 @@ async fn every<F: Future<Output = bulut_model::Result<()>>>(
         }
         tokio::select! {
             () = stop.cancelled() => {}
+            () = wake.notified() => {}
             () = tokio::time::sleep(period) => {}
         }
     }

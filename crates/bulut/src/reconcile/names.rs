@@ -6,6 +6,7 @@
 
 use crate::app::App;
 use crate::domain::zones;
+use crate::reconcile::every_or_woken;
 use bulut_dns::update::{Change, Connection, UpdateError};
 use bulut_dns::{Data, Served, Snapshot, Zone, serial};
 use bulut_model::{Error, Result, Timestamp};
@@ -77,31 +78,9 @@ impl Names {
 /// Follows the database until `stop`.
 pub async fn follow(app: App, stop: CancellationToken) {
     tokio::join!(
-        again(&stop, &app.names().serve, || refresh(&app)),
-        again(&stop, &app.names().tell, || tell_all(&app)),
+        every_or_woken(EVERY, stop.clone(), &app.names().serve, || refresh(&app)),
+        every_or_woken(EVERY, stop.clone(), &app.names().tell, || tell_all(&app)),
     );
-}
-
-/// Looks again and again, when woken and every few seconds.
-async fn again<F: Future<Output = Result<()>>>(
-    stop: &CancellationToken,
-    wake: &Notify,
-    look: impl Fn() -> F,
-) {
-    while !stop.is_cancelled() {
-        let looked = tokio::select! {
-            () = stop.cancelled() => return,
-            looked = look() => looked,
-        };
-        if let Err(error) = looked {
-            tracing::warn!(%error, "names cannot be looked at; trying again");
-        }
-        tokio::select! {
-            () = stop.cancelled() => {}
-            () = wake.notified() => {}
-            () = tokio::time::sleep(EVERY) => {}
-        }
-    }
 }
 
 /// Tells the other server what it does not know, until it knows everything or refuses.
