@@ -49,9 +49,12 @@ const names = {};
 for (const [path, made] of Object.entries(result.metafile.outputs)) {
     if (made.entryPoint) names[basename(made.entryPoint)] = basename(path);
 }
+// `<!-- head: A title -->` in a page stands for the head that notices share.
+const head = readFileSync(join(here, "src/parts/head.html"), "utf8");
 for (const page of readdirSync(join(here, "src")).filter((name) => name.endsWith(".html"))) {
     const text = readFileSync(join(here, "src", page), "utf8");
-    const linked = text.replace(/\/assets\/([\w.-]+)/g, (_, name) => {
+    const whole = text.replace(/^ *<!-- head: (.*) -->\n/m, (_, title) => head.replace("TITLE", () => title));
+    const linked = whole.replace(/\/assets\/([\w.-]+)/g, (_, name) => {
         if (!names[name]) throw new Error(`${page} names ${name}, which is not built`);
         return `/assets/${names[name]}`;
     });
