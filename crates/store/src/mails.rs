@@ -55,7 +55,7 @@ fn mail(row: &Row) -> Result<Mail, Failure> {
     })
 }
 
-/// Puts a letter into the queue; none when one was written for the same purpose before.
+/// Puts a letter into the queue; none when one is remembered that was written for the same purpose.
 pub async fn insert(s: &impl Session, new: &New, now: Timestamp) -> Result<Option<MailId>> {
     let row = s
         .one(
@@ -194,11 +194,11 @@ pub async fn count_since(
     Ok(row.map(|row| row.unsigned("mails")).transpose()?.unwrap_or(0))
 }
 
-/// Forgets letters that were settled before `before`, at most `limit` of them; answers how many. Those with a purpose of
-/// their own are kept, so that none is written for it again.
+/// Forgets letters that were settled before `before`, at most `limit` of them; answers how many. What such a letter was
+/// written once for is forgotten with it: by then, its writer must not come to it again.
 pub async fn sweep(s: &impl Session, before: Timestamp, limit: i64) -> Result<u64> {
     Ok(s.execute(
-        "DELETE FROM mail WHERE id IN (SELECT id FROM mail WHERE settled_at < $1 AND once_key IS NULL LIMIT $2)",
+        "DELETE FROM mail WHERE id IN (SELECT id FROM mail WHERE settled_at < $1 LIMIT $2)",
         vec![before.0.into(), limit.into()],
     )
     .await?)

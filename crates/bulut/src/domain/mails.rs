@@ -20,7 +20,7 @@ pub const LISTED_MAX: i64 = 1000;
 const LINKS_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Writes a letter to an account, in the caller's transaction. With `once` such as `invoice/BLT-7`, a second letter
-/// for the same is none: it answers nothing.
+/// for the same is none, as long as the first is remembered: it answers nothing.
 pub async fn enqueue(
     s: &impl Session,
     account: &Account,

@@ -6,8 +6,9 @@ use bulut::domain::mails;
 use bulut::faults::Fault;
 use bulut::mailer::Mailer;
 use bulut::reconcile::mails::look;
+use bulut::reconcile::{invoices, sweep};
 use bulut_model::error::Kind;
-use bulut_model::mail::MailState;
+use bulut_model::mail::{Letter, MailState};
 use bulut_testkit::{Database, TestCloud};
 use std::time::Duration;
 
@@ -245,4 +246,30 @@ async fn a_cloud_that_runs_sends_what_is_written() {
     assert_eq!(letter["recipients"][0], "ada@example.com");
     stop.cancel();
     sending.await.unwrap();
+}
+
+#[tokio::test]
+async fn letters_of_long_ago_are_forgotten_and_what_they_told_is_not_told_again() {
+    for database in [Database::Sqlite, Database::Postgres] {
+        let cloud = TestCloud::on(database).await;
+        let (app, kept_for) = (cloud.app(), cloud.app().config().mail.kept_for());
+        cloud.customer("alice").await.running_server("web1").await;
+        let server = Server::start(&[]);
+        let mailer = server.mailer(&cloud, |_| ());
+        app.clock().advance(Duration::from_secs(32 * 24 * 60 * 60));
+        invoices::look(app).await.unwrap();
+        assert_eq!(after(&cloud, &mailer, Duration::ZERO).await, [(MailState::Sent, 0); 2]);
+        app.clock().advance(kept_for);
+        mails::test(app, "waits@example.com").await.unwrap();
+        sweep::all(app).await.unwrap();
+        assert_eq!(templates(&cloud).await, ["verification", "invoice", "test"]);
+        app.clock().advance(Duration::from_secs(1));
+        sweep::all(app).await.unwrap();
+        assert_eq!(templates(&cloud).await, ["test"]);
+        // It is March by now.
+        invoices::look(app).await.unwrap();
+        invoices::look(app).await.unwrap();
+        let told: Vec<Letter> = letters(&cloud).await.into_iter().skip(1).map(|mail| mail.letter).collect();
+        assert!(matches!(&told[..], [Letter::Invoice { number, .. }] if number == "2026-00002"), "{told:?}");
+    }
 }

@@ -16,7 +16,7 @@ laws! {
     a_claim_whose_lease_has_run_out_settles_nothing
     a_letter_that_failed_waits_for_its_time
     what_waits_or_was_given_up_is_tried_again_when_told
-    sweeping_forgets_what_was_settled_and_has_no_purpose_of_its_own;
+    sweeping_forgets_what_was_settled_long_ago_and_what_it_was_for;
 }
 
 fn new(uuid: &str, account: Option<AccountId>, once: Option<&str>) -> New {
@@ -157,19 +157,22 @@ async fn what_waits_or_was_given_up_is_tried_again_when_told(db: Db) {
     assert_eq!(mails::retry(s, Some(sent), at(30)).await.unwrap(), 0);
 }
 
-async fn sweeping_forgets_what_was_settled_and_has_no_purpose_of_its_own(db: Db) {
+async fn sweeping_forgets_what_was_settled_long_ago_and_what_it_was_for(db: Db) {
     let s = &db.store;
     for i in 0..3 {
         write(s, &format!("u{i}"), 0).await;
         end(s, MailState::Sent).await;
     }
-    mails::insert(s, &new("kept", None, Some("invoice/7")), at(0)).await.unwrap();
+    let once = |uuid: &str| new(uuid, None, Some("invoice/7"));
+    mails::insert(s, &once("for an invoice"), at(0)).await.unwrap().unwrap();
     end(s, MailState::Sent).await;
-    write(s, "waits", 0).await;
+    mails::insert(s, &new("waits", None, Some("invoice/8")), at(0)).await.unwrap().unwrap();
     assert_eq!(mails::sweep(s, at(1), 100).await.unwrap(), 0);
-    assert_eq!(mails::sweep(s, at(2), 2).await.unwrap(), 2);
-    assert_eq!(mails::sweep(s, at(2), 2).await.unwrap(), 1);
+    assert_eq!(mails::insert(s, &once("again"), at(0)).await.unwrap(), None);
+    assert_eq!(mails::sweep(s, at(2), 3).await.unwrap(), 3);
+    assert_eq!(mails::sweep(s, at(2), 3).await.unwrap(), 1);
     let left: Vec<String> =
         mails::list(s, None, 100).await.unwrap().into_iter().map(|mail| mail.uuid).collect();
-    assert_eq!(left, ["waits", "kept"]);
+    assert_eq!(left, ["waits"]);
+    assert!(mails::insert(s, &once("anew"), at(0)).await.unwrap().is_some());
 }
