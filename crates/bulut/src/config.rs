@@ -173,6 +173,11 @@ pub struct Config {
     #[config(env = "BULUT_PROXY_HEADER", default = "x-forwarded-for")]
     pub proxy_header: String,
 
+    /// How long a client may take to send the head of a request, seconds. A connection on which nothing is asked for so
+    /// long is closed.
+    #[config(env = "BULUT_REQUEST_HEAD_LIMIT_S", default = 30)]
+    pub request_head_limit_s: u64,
+
     /// From where new API keys may be used unless their owner says otherwise: addresses and networks, or any. From
     /// nowhere by default.
     #[config(env = "BULUT_API_KEY_DEFAULT_ADDRESSES", default = [], parse_env = confique::env::parse::list_by_comma)]
@@ -297,6 +302,9 @@ impl Config {
         {
             bail!("the setting proxy_header must be the name of a header");
         }
+        if self.request_head_limit_s == 0 {
+            bail!("request_head_limit_s must be at least 1");
+        }
         self.idle.check()?;
         self.metrics.check()?;
         self.rates.check()
@@ -342,6 +350,11 @@ impl Config {
     /// How long a guest may take to shut down.
     pub fn stop_limit(&self) -> Duration {
         Duration::from_secs(self.stop_limit_s)
+    }
+
+    /// How long a client may take to send the head of a request.
+    pub fn request_head_limit(&self) -> Duration {
+        Duration::from_secs(self.request_head_limit_s)
     }
 
     /// How long a guest without an agent may take to confirm a new password.

@@ -7,6 +7,7 @@ mod bearer;
 pub mod cac;
 mod client_address;
 pub mod cloude;
+pub mod connections;
 mod cors;
 mod dialect;
 pub mod failure;

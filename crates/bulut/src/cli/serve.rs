@@ -13,7 +13,6 @@ use crate::{api, engines, operations, reconcile, vnc};
 use bulut_dns::{Bound, Limits};
 use bulut_store::migrations;
 use std::fs::File;
-use std::net::SocketAddr;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -60,19 +59,17 @@ pub async fn run(config: Config) -> Result<()> {
     let screens = tokio::spawn(vnc::serve(app.clone(), stop.clone()));
     let at = listener.local_addr().unwrap_or(listen);
     tracing::info!(address = %at, state = %app.config().state.display(), "serving");
-    // The address of whoever connects tells the proxies that are trusted from everybody else.
-    let routes = api::router(app.clone()).into_make_service_with_connect_info::<SocketAddr>();
-    let served =
-        axum::serve(listener, routes).with_graceful_shutdown(stop.clone().cancelled_owned()).into_future();
+    let patience = app.config().request_head_limit();
+    let served = api::connections::serve(listener, api::router(app.clone()), patience, stop.clone());
     // Consoles stay open as long as people look at them; a stop does not wait for those.
-    let patience = async {
+    let stopped = async {
         stop.cancelled().await;
         tokio::time::sleep(std::time::Duration::from_secs(3)).await;
     };
-    let served = tokio::select! {
-        served = served => served,
-        () = patience => Ok(()),
-    };
+    tokio::select! {
+        () = served => {}
+        () = stopped => {}
+    }
     stop.cancel();
     let (engine, reconcilers, names, screens) = tokio::join!(engine, reconcilers, names, screens);
     for ended in [engine, reconcilers, names, screens] {
@@ -82,7 +79,7 @@ pub async fn run(config: Config) -> Result<()> {
     }
     app.store().close().await.map_err(|why| Failure::broken(why.to_string()))?;
     tracing::info!("stopped; guests keep running");
-    served.map_err(|why| Failure::broken(format!("serving ended: {why}")))
+    Ok(())
 }
 
 /// Takes the addresses where names are to be served.
