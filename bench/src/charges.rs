@@ -9,11 +9,9 @@ use anyhow::{Context as _, ensure};
 use bulut::domain::charging;
 use bulut_model::interval::{Interval, State, Subject, Terms};
 use bulut_model::price::{Counting, Priced};
-use bulut_model::run_mode::RunMode;
 use bulut_model::{AccountId, IntervalId, Micros, ServerId, Timestamp, rating};
-use bulut_store::{
-    Session, accounts, charging as cursors, images, intervals, packages, prices, regions, servers,
-};
+use bulut_store::{Session, accounts, charging as cursors, intervals, packages, prices, servers};
+use bulut_testkit::servers::row;
 use bulut_testkit::{Database, TestCloud};
 use std::time::{Duration, Instant};
 
@@ -109,8 +107,6 @@ async fn run(size: usize) -> anyhow::Result<Duration> {
 async fn fill(cloud: &TestCloud, size: usize) -> anyhow::Result<()> {
     let (store, now) = (cloud.app().store(), cloud.app().clock().now());
     let package = packages::find(store, "eos1").await?.context("no package")?;
-    let image = images::find(store, "tiny").await?.context("no image")?;
-    let region = regions::find(store, "ist2").await?.context("no region")?;
     let price = prices::get(store, Priced::Package(package.id)).await?;
     let terms = Terms {
         package: Some(package.id),
@@ -121,29 +117,7 @@ async fn fill(cloud: &TestCloud, size: usize) -> anyhow::Result<()> {
         monthly: price.monthly,
         counting: Counting::Second,
     };
-    let mut new = servers::New {
-        account: AccountId(0),
-        region: region.id,
-        node: cloud.node(),
-        package: package.id,
-        image: image.id,
-        name: "web".into(),
-        hostname: "web".into(),
-        cpu: 1,
-        memory_mib: 1024,
-        disk_gib: 20,
-        traffic_tb: 1,
-        instance_id: "i".into(),
-        image_files: image.files.context("no files")?,
-        ssh_keys: Vec::new(),
-        sealed_password: None,
-        user_data: None,
-        recipe: None,
-        fresh_identity: false,
-        in_pool: false,
-        is_named: true,
-        run_mode: RunMode::Normal,
-    };
+    let mut new = row(store, AccountId(0), cloud.node(), "eos1").await;
     let tx = store.begin().await?;
     for number in 0..size / EACH {
         let account = accounts::New {

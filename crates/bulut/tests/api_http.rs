@@ -12,19 +12,10 @@ use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 
 /// Longer than any answer takes; a client that waits longer waits for ever.
 const PATIENCE: Duration = Duration::from_secs(20);
-
-/// Serves a cloud on loopback until the test ends.
-async fn served(cloud: &TestCloud) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let router = cloud.router();
-    tokio::spawn(async move { axum::serve(listener, router).await });
-    address
-}
 
 /// An answer as it came over the wire.
 #[derive(Debug)]
@@ -116,7 +107,7 @@ fn authorized(customer: &Customer<'_>) -> String {
 async fn a_client_of_http_1_0_is_answered_and_let_go() {
     let cloud = TestCloud::new().await;
     let alice = cloud.customer("alice").await;
-    let address = served(&cloud).await;
+    let address = cloud.serve().await;
     // It sends no Host, and tells the end of an answer by the end of the connection.
     let mut client = Client::connect(address).await;
     client.send("GET /v1/region/list HTTP/1.0\r\n\r\n").await;
@@ -139,7 +130,7 @@ async fn a_client_of_http_1_0_is_answered_and_let_go() {
 async fn a_client_that_waits_for_100_continue_gets_it() {
     let cloud = TestCloud::new().await;
     cloud.customer("alice").await;
-    let address = served(&cloud).await;
+    let address = cloud.serve().await;
     let body = format!("username=alice&password={}", escaped(PASSWORD));
     let mut client = Client::connect(address).await;
     let length = body.len();
@@ -166,7 +157,7 @@ async fn a_client_that_waits_for_100_continue_gets_it() {
 async fn a_chunked_body_is_a_body() {
     let cloud = TestCloud::new().await;
     let alice = cloud.customer("alice").await;
-    let address = served(&cloud).await;
+    let address = cloud.serve().await;
     let mut client = Client::connect(address).await;
     let head = authorized(&alice);
     client.send(format!("POST /v1/server/create HTTP/1.1\r\n{head}Transfer-Encoding: chunked\r\n\r\n")).await;
@@ -192,7 +183,7 @@ async fn a_chunked_body_is_a_body() {
 async fn one_connection_serves_many_requests_whatever_they_carry() {
     let cloud = TestCloud::new().await;
     let alice = cloud.customer("alice").await;
-    let address = served(&cloud).await;
+    let address = cloud.serve().await;
     let head = authorized(&alice);
     let mut client = Client::connect(address).await;
     // A GET with a body: it is read and ignored, so that the next request is found behind it.
@@ -217,7 +208,7 @@ async fn one_connection_serves_many_requests_whatever_they_carry() {
 async fn header_names_and_types_are_read_as_clients_write_them() {
     let cloud = TestCloud::new().await;
     let alice = cloud.customer("alice").await;
-    let address = served(&cloud).await;
+    let address = cloud.serve().await;
     let token = &alice.token;
     let form = "name=web1&region=ist2&package=eos1&image=tiny";
     let json = r#"{"name":"web1","region":"ist2","package":"eos1","image":"tiny"}"#;
@@ -256,7 +247,7 @@ async fn delete_carries_a_form_and_put_is_refused_politely() {
     let cloud = TestCloud::new().await;
     let alice = cloud.customer("alice").await;
     let server = alice.running_server("web1").await;
-    let address = served(&cloud).await;
+    let address = cloud.serve().await;
     let head = authorized(&alice);
     let body = format!("id={server}");
     let length = body.len();
@@ -279,7 +270,7 @@ async fn delete_carries_a_form_and_put_is_refused_politely() {
 async fn what_is_no_request_harms_nobody() {
     let cloud = TestCloud::new().await;
     let alice = cloud.customer("alice").await;
-    let address = served(&cloud).await;
+    let address = cloud.serve().await;
     for junk in [
         &b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"[..],
         b"GET\r\n\r\n",
@@ -308,7 +299,7 @@ async fn what_is_no_request_harms_nobody() {
 async fn a_body_that_stops_half_way_does_nothing() {
     let cloud = TestCloud::new().await;
     let alice = cloud.customer("alice").await;
-    let address = served(&cloud).await;
+    let address = cloud.serve().await;
     let mut client = Client::connect(address).await;
     let head = authorized(&alice);
     client
@@ -329,7 +320,7 @@ async fn a_console_opens_for_the_owner_of_a_running_server_only() {
     let alice = cloud.customer("alice").await;
     let mallory = cloud.customer("mallory").await;
     let server = alice.running_server("web1").await;
-    let address = served(&cloud).await;
+    let address = cloud.serve().await;
     let handshake = async |customer: &Customer<'_>| {
         let mut client = Client::connect(address).await;
         client
@@ -504,7 +495,7 @@ impl Shell {
 async fn the_documents_curl_lines_work_as_they_stand() {
     let cloud = TestCloud::new().await;
     cloud.customer("alice").await;
-    let address = served(&cloud).await;
+    let address = cloud.serve().await;
     let key = DOCUMENTED_KEY;
     let mut shell = Shell {
         address,

@@ -2,6 +2,7 @@
 
 use crate::database::Database;
 use crate::http::{Answer, send};
+use bulut::api::connections;
 use bulut::app::App;
 use bulut::clock::Clock;
 use bulut::config::{Config, Overrides};
@@ -20,9 +21,12 @@ use bulut_store::{
     operations, servers, snapshots, ssh_keys,
 };
 use serde_json::Value;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 
 /// When tests begin: 2026-01-01T00:00:00Z.
 pub const BEGINNING: Timestamp = Timestamp::from_unix_seconds(1_767_225_600);
@@ -155,6 +159,15 @@ impl TestCloud {
     /// All dialects over this cloud, as a server would serve them.
     pub fn router(&self) -> axum::Router {
         self.router.clone()
+    }
+
+    /// Serves all dialects on a socket of this machine, as the program does, until the test ends: where.
+    pub async fn serve(&self) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("an address");
+        let patience = self.app.config().request_head_limit();
+        tokio::spawn(connections::serve(listener, self.router(), patience, CancellationToken::new()));
+        address
     }
 
     /// The simulated node.

@@ -15,7 +15,10 @@ pub mod http;
 pub mod images;
 pub mod namespace;
 pub mod program;
+pub mod servers;
+pub mod shell;
 
 pub use cloud::{Customer, TestCloud};
 pub use database::Database;
 pub use http::Answer;
+pub use shell::Shell;

@@ -4,76 +4,12 @@ use super::{ALICES_KEY, get};
 use bulut_model::ServerId;
 use bulut_model::traffic::{Minute, Sample};
 use bulut_store::traffic;
-use bulut_testkit::cloud::{BEGINNING, PASSWORD};
-use bulut_testkit::{Customer, TestCloud};
+use bulut_testkit::cloud::BEGINNING;
+use bulut_testkit::{Customer, Shell, TestCloud};
 use serde_json::{Value, json};
-use std::net::SocketAddr;
-use std::path::PathBuf;
-use tokio::process::Command;
 
-/// The program, signed in as alice.
-struct Shell {
-    address: SocketAddr,
-    home: tempfile::TempDir,
-}
-
-/// What a command said and how it ended.
-#[derive(Debug)]
-struct Said {
-    code: i32,
-    out: String,
-    err: String,
-}
-
-impl Shell {
-    async fn open(cloud: &TestCloud) -> Self {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let router = cloud.router();
-        tokio::spawn(async move { axum::serve(listener, router).await });
-        Self { address, home: tempfile::tempdir().unwrap() }
-    }
-
-    fn file(&self, name: &str, text: &str) -> PathBuf {
-        let path = self.home.path().join(name);
-        std::fs::write(&path, text).unwrap();
-        path
-    }
-
-    async fn run(&self, arguments: &[&str]) -> Said {
-        let output = Command::new(env!("CARGO_BIN_EXE_bulut"))
-            .args(arguments)
-            .env_clear()
-            .env("HOME", self.home.path())
-            .env("BULUT_URL", format!("http://{}", self.address))
-            .env("BULUT_USER", "alice")
-            .env("BULUT_PASSWORD", PASSWORD)
-            .output()
-            .await
-            .unwrap();
-        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-        Said { code: output.status.code().unwrap(), out: text(output.stdout), err: text(output.stderr) }
-    }
-
-    /// A command that succeeds; what it said on stdout.
-    async fn done(&self, arguments: &[&str]) -> String {
-        let said = self.run(arguments).await;
-        assert_eq!(said.code, 0, "{arguments:?}: {said:?}");
-        said.out
-    }
-
-    /// A read with `--json`.
-    async fn json(&self, arguments: &[&str]) -> Value {
-        serde_json::from_str(&self.done(&[arguments, &["--json"]].concat()).await).unwrap()
-    }
-
-    /// A command that is refused; its error line and its hint.
-    async fn refused(&self, arguments: &[&str]) -> String {
-        let said = self.run(arguments).await;
-        assert_eq!((said.code, said.out.as_str()), (1, ""), "{arguments:?}: {said:?}");
-        assert!(said.err.starts_with("error: "), "{said:?}");
-        said.err
-    }
+async fn shell(cloud: &TestCloud) -> Shell {
+    Shell::open(cloud, env!("CARGO_BIN_EXE_bulut")).await
 }
 
 async fn tags_of(customer: &Customer<'_>, server: i64) -> Value {
@@ -84,8 +20,8 @@ async fn tags_of(customer: &Customer<'_>, server: i64) -> Value {
 async fn keys_are_renamed_and_removed() {
     let cloud = TestCloud::new().await;
     let alice = cloud.customer("alice").await;
-    let shell = Shell::open(&cloud).await;
-    let file = shell.file("id.pub", ALICES_KEY);
+    let shell = shell(&cloud).await;
+    let file = shell.write("id.pub", ALICES_KEY);
     shell.done(&["key", "add", file.to_str().unwrap(), "--name", "laptop"]).await;
     assert_eq!(shell.done(&["key", "rename", "laptop", "desktop"]).await, "name  desktop\n");
     let keys = get(&alice, "/v1/sshkey/list").await;
@@ -102,7 +38,7 @@ async fn tags_are_added_listed_set_and_removed() {
     let cloud = TestCloud::new().await;
     let alice = cloud.customer("alice").await;
     let (web1, web2) = (alice.running_server("web1").await, alice.running_server("web2").await);
-    let shell = Shell::open(&cloud).await;
+    let shell = shell(&cloud).await;
     shell.done(&["tag", "add", "prod,blue", "web1", &web2.to_string()]).await;
     assert_eq!(tags_of(&alice, web1).await, json!(["blue", "prod"]));
     assert_eq!(tags_of(&alice, web2).await, json!(["blue", "prod"]));
@@ -130,7 +66,7 @@ async fn invoices_transactions_and_usage_are_shown() {
     let cloud = TestCloud::new().await;
     let alice = cloud.customer("alice").await;
     let server = alice.running_server("web1").await;
-    let shell = Shell::open(&cloud).await;
+    let shell = shell(&cloud).await;
     assert_eq!(shell.json(&["invoice", "list"]).await, json!([]));
     let said = shell.run(&["invoice", "list"]).await;
     assert_eq!((said.code, said.out.as_str(), said.err.as_str()), (0, "", "There are none.\n"));
@@ -157,7 +93,7 @@ async fn firewall_and_address_commands_change_what_the_machine_holds_to() {
     let cloud = TestCloud::new().await;
     let alice = cloud.customer("alice").await;
     let server = alice.running_server("web1").await;
-    let shell = Shell::open(&cloud).await;
+    let shell = shell(&cloud).await;
     let nic = || cloud.world().machine(ServerId(server)).unwrap().spec.unwrap().nic;
     let rules = || nic().firewall.iter().map(ToString::to_string).collect::<Vec<_>>();
     let change = async |arguments: &[&str]| {
@@ -173,7 +109,7 @@ async fn firewall_and_address_commands_change_what_the_machine_holds_to() {
     assert!(listed.contains("10.0.0.0/8") && listed.contains("deny"), "{listed}");
     change(&["firewall", "remove", "web1", "1"]).await;
     assert_eq!(rules(), ["in deny tcp any any"]);
-    let file = shell.file("rules", "# the office\nin allow any any 192.0.2.0/24\nin deny # the rest\n");
+    let file = shell.write("rules", "# the office\nin allow any any 192.0.2.0/24\nin deny # the rest\n");
     change(&["firewall", "set", "web1", "--file", file.to_str().unwrap()]).await;
     assert_eq!(rules(), ["in allow any any 192.0.2.0/24", "in deny any any any"]);
     let refused = shell.refused(&["server", "firewall", "set", "web1", "in deny sctp"]).await;

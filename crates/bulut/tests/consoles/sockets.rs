@@ -9,7 +9,7 @@ use bulut_testkit::{Customer, TestCloud};
 use futures_util::{SinkExt as _, StreamExt as _};
 use std::net::SocketAddr;
 use std::time::Duration;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
@@ -32,10 +32,7 @@ impl<'a> Served<'a> {
     async fn new(cloud: &'a TestCloud) -> Self {
         let alice = cloud.customer("alice").await;
         let server = alice.running_server("web1").await;
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let at = listener.local_addr().unwrap();
-        let routes = cloud.router().into_make_service_with_connect_info::<SocketAddr>();
-        tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() });
+        let at = cloud.serve().await;
         Self { cloud, alice, server, at }
     }
 

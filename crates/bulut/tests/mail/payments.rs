@@ -12,7 +12,6 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde_json::{Value, json};
 use sha2::Sha256;
 use std::time::Duration;
-use tokio::net::TcpListener;
 
 const BODY: &str = r#"{"account": "alice@example.com", "amount": "25.00", "reference": "pi_7"}"#;
 
@@ -229,10 +228,7 @@ async fn the_documents_own_lines_credit_an_account() {
     let behind = bulut::clock::Clock::System.now().since(cloud.app().clock().now());
     cloud.app().clock().advance(behind);
     let provider = Provider::new(&cloud).await;
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    let router = cloud.router();
-    let served = tokio::spawn(async move { axum::serve(listener, router).await });
+    let url = format!("http://{}", cloud.serve().await);
     for _ in 0..2 {
         let shell = tokio::process::Command::new("sh")
             .args(["-euc", lines])
@@ -247,7 +243,6 @@ async fn the_documents_own_lines_credit_an_account() {
         assert_eq!((&answer["amount"], &answer["balance"]), (&json!("25"), &json!("75")), "{said}");
         assert_eq!(answer["reference"], "card payment 4711");
     }
-    served.abort();
     assert_eq!(balance(&cloud, &ada).await, Micros(75_000_000));
     assert!(accounts::named(cloud.app(), "ada").await.is_ok());
 }

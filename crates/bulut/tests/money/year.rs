@@ -2,14 +2,13 @@
 
 use super::{DAY, HOUR, balance, charge};
 use bulut::domain::{books, metering, prices as verbs};
-use bulut_model::catalog::ImageFiles;
 use bulut_model::price::WhenStopped;
-use bulut_model::run_mode::RunMode;
 use bulut_model::server::{Phase, Power};
 use bulut_model::{AccountId, Micros, NodeId, ServerId, Timestamp};
 use bulut_store::nodes::Size;
-use bulut_store::{accounts, images, packages, prices, regions, servers};
+use bulut_store::{accounts, packages, prices, servers};
 use bulut_testkit::TestCloud;
+use bulut_testkit::servers::row;
 use std::collections::BTreeMap;
 
 /// Servers of each kind.
@@ -109,32 +108,7 @@ impl Year<'_> {
     }
 
     async fn insert(&self, tx: &bulut_store::Tx, account: AccountId, slug: &str) -> ServerId {
-        let package = packages::find(tx, slug).await.unwrap().unwrap();
-        let image = images::find(tx, "tiny").await.unwrap().unwrap();
-        let files = ImageFiles { directory: "tiny".into(), ..image.files.unwrap() };
-        let new = servers::New {
-            account,
-            region: regions::find(tx, "ist2").await.unwrap().unwrap().id,
-            node: self.node,
-            package: package.id,
-            image: image.id,
-            name: slug.into(),
-            hostname: slug.into(),
-            cpu: package.cpu,
-            memory_mib: package.memory_mib,
-            disk_gib: package.disk_gib,
-            traffic_tb: package.traffic_tb,
-            instance_id: "i".into(),
-            image_files: files,
-            ssh_keys: Vec::new(),
-            sealed_password: None,
-            user_data: None,
-            recipe: None,
-            fresh_identity: false,
-            in_pool: false,
-            is_named: true,
-            run_mode: RunMode::Normal,
-        };
+        let new = row(tx, account, self.node, slug).await;
         servers::insert(tx, &new, self.cloud.app().clock().now()).await.unwrap()
     }
 }
