@@ -25,6 +25,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Servers whose network is made while the host has none, and while it has this many.
 const MADE: i64 = 101;
 const CROWD: i64 = 500;
+/// How long making one may take, milliseconds; a fifth more beside others.
+const LIMIT: f64 = 20.0;
 /// The virtio header before each frame on a tap, bytes.
 const HEADER: usize = 10;
 
@@ -297,22 +299,19 @@ async fn making() -> anyhow::Result<Vec<Line>> {
     }
     let crowded = made(&routed, 20_000).await?;
     let spans = |alone: f64| time(Duration::from_secs_f64(alone));
-    let line = |what: &str, ours: f64, peer: String, figure, goal| Line {
-        what: what.to_owned(),
+    let line = |what: String, ours: f64, peer: String, figure, goal| Line {
+        what,
         ours: spans(ours),
         peer,
         figure: Some(figure),
         goal,
     };
+    let making = "making a server's network";
+    let beside = format!("{making} beside {CROWD} others");
     Ok(vec![
-        line("making a server's network", alone, String::new(), (alone * 1e3, " ms"), Goal::AtMost(20.0)),
-        line(
-            &format!("the same beside {CROWD} others"),
-            crowded,
-            spans(alone),
-            (crowded / alone, ""),
-            Goal::AtMost(1.2),
-        ),
+        line(making.to_owned(), alone, String::new(), (alone * 1e3, " ms"), Goal::AtMost(LIMIT)),
+        line(beside.clone(), crowded, String::new(), (crowded * 1e3, " ms"), Goal::AtMost(1.2 * LIMIT)),
+        line(format!("{beside}; peer: alone"), crowded, spans(alone), (crowded / alone, ""), Goal::None),
     ])
 }
 

@@ -223,6 +223,11 @@ impl Known {
         self.drifted.contains(&id) || !self.servers.contains_key(&id)
     }
 
+    /// Has the host's own rules made anew, whatever they are.
+    pub const fn distrust_host(&mut self) {
+        self.host_drifted = true;
+    }
+
     /// Whether the host's own rules were seen to be others.
     pub const fn host_is_adrift(&self) -> bool {
         self.host_drifted

@@ -84,8 +84,10 @@ impl Rules {
         if self.known.host_is_adrift() {
             tracing::warn!("somebody changed the rules that hold for all guests; they are made anew");
         }
-        let news = (changed || thorough) && self.known.near.look_around(kernel)?;
-        if news || self.known.host_is_adrift() { self.make_host(kernel) } else { Ok(()) }
+        if (changed || thorough) && self.known.near.look_around(kernel)? {
+            self.known.distrust_host();
+        }
+        if self.known.host_is_adrift() { self.make_host(kernel) } else { Ok(()) }
     }
 }
 
