@@ -74,7 +74,7 @@ fn nic(id: i64) -> Nic {
 
 async fn routed() -> anyhow::Result<Routed> {
     let pools = vec![PoolNetwork { address: Ipv4Addr::new(10, 77, 0, 0).into(), prefix: 16, private: true }];
-    Routed::new(RoutedConfig { pools }).await.context("no routed networking")
+    Routed::new(RoutedConfig { pools, ..RoutedConfig::default() }).await.context("no routed networking")
 }
 
 fn nft(arguments: &[&str]) -> anyhow::Result<()> {

@@ -79,7 +79,11 @@ impl Metrics {
         let servers = Family::default();
         registry.register("servers", "Servers that exist, by phase and power", servers.clone());
         let drift = Counter::default();
-        registry.register("drift", "Times that a machine was not as the database said", drift.clone());
+        registry.register(
+            "drift",
+            "Times that a machine or its network was not as the database said",
+            drift.clone(),
+        );
         let mails = Family::default();
         registry.register("mails", "Tries to send a letter, by template and outcome", mails.clone());
         Self { registry, requests, latency, operations, operation_seconds, servers, drift, mails }

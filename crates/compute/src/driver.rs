@@ -83,6 +83,8 @@ pub enum Stop {
 pub enum Hint {
     /// Something happened to this machine.
     Machine(ServerId),
+    /// Somebody else had changed this machine's network, and it was mended.
+    NetworkMended(ServerId),
     /// Hints were lost: look at all of them.
     Resync,
 }

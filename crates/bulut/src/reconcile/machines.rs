@@ -45,6 +45,7 @@ async fn watch_node(app: App, node: NodeId, stop: CancellationToken) {
         tokio::select! {
             () = stop.cancelled() => {}
             hint = hints.recv() => match hint {
+                Ok(Hint::NetworkMended(_)) => app.metrics().drifted(),
                 Ok(Hint::Machine(_) | Hint::Resync) | Err(RecvError::Lagged(_)) => {}
                 Err(RecvError::Closed) => tokio::time::sleep(EVERY).await,
             },

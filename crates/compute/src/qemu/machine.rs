@@ -8,7 +8,7 @@
 //! ```
 
 use super::layout;
-use super::network::Counters;
+use super::network::{Counters, Mended};
 use super::node::{Network, Node};
 use super::process::{self, Exit, Process};
 use super::qmp::{Event, Qmp};
@@ -418,9 +418,21 @@ impl Machine {
         }
         let Ok(Some(machine)) = record::machine(&self.node.layout, self.id) else { return };
         match routed.keep(self.id, &machine.spec.nic, thorough).await {
-            Ok(false) => {}
-            Ok(true) => {
-                tracing::warn!(server.id = self.id.0, "somebody changed the machine's network; it is mended");
+            Ok(mended) if mended.is_empty() => {}
+            Ok(mended) => {
+                tracing::warn!(
+                    server.id = self.id.0,
+                    ?mended,
+                    "somebody changed the machine's network; it is mended"
+                );
+                if mended.contains(&Mended::Tap) {
+                    tracing::error!(
+                        server.id = self.id.0,
+                        "somebody deleted the tap of a machine that runs: its guest is cut off until the server is stopped and started"
+                    );
+                }
+                // Nobody listening is no fault.
+                let _ = self.node.hints.send(Hint::NetworkMended(self.id));
             }
             Err(error) => {
                 tracing::error!(server.id = self.id.0, %error, "the machine's network could not be looked after");

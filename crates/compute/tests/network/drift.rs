@@ -4,7 +4,7 @@ use crate::frames::{GATEWAY, NEIGHBOUR, OWN, OWN6, ipv4, udp};
 use crate::ground::{
     Guest, in_namespace, in_namespace_with_threads, mac_of, nic, private, routed, sh, tidy, visible,
 };
-use bulut_compute::qemu::network::Routed;
+use bulut_compute::qemu::network::{Mended, Routed};
 use bulut_compute::{Ipv4, Nic, Rates};
 use bulut_model::ServerId;
 use bulut_model::firewall::{Action, Direction, FirewallRule, Protocol};
@@ -29,7 +29,7 @@ fn guarded() -> Nic {
 }
 
 async fn is_mended(routed: &Routed, nic: &Nic, thorough: bool) -> bool {
-    routed.keep(ID, nic, thorough).await.unwrap()
+    !routed.keep(ID, nic, thorough).await.unwrap().is_empty()
 }
 
 #[test]
@@ -58,6 +58,12 @@ fn harm_to_our_rules_is_seen_and_mended_and_what_others_do_is_not_ours() {
             ("nft flush ruleset", false),
             ("nft flush chain inet bulut input", true),
             ("nft insert rule inet bulut postrouting accept", true),
+            ("nft 'add chain inet bulut forward { policy drop; }'", true),
+            ("nft 'add chain inet bulut evil { type filter hook forward priority 10; policy drop; }'", true),
+            (
+                "nft 'add chain inet bulut evil { type filter hook input priority 1; }; add rule inet bulut evil drop'",
+                true,
+            ),
         ] {
             sh(harm);
             assert_eq!(is_mended(&routed, &nic, false).await, !host_only, "{harm}");
@@ -82,19 +88,22 @@ fn harm_to_links_is_seen_by_a_thorough_look() {
         let routed = routed().await;
         let nic = guarded();
         routed.ensure(ID, &nic).await.unwrap();
-        for harm in [
-            "ip route flush dev bv20",
-            "ip addr flush dev bv20",
-            "ip link set bv20 down",
-            "ip neigh replace 10.77.0.20 lladdr 52:54:00:00:00:09 nud permanent dev bv20",
-            "echo 0 > /proc/sys/net/ipv4/conf/bv20/rp_filter",
-            "echo 0 > /proc/sys/net/ipv4/ip_forward",
-            "echo 0 > /proc/sys/net/ipv6/conf/all/forwarding",
-            "ip link del bu20",
+        for (harm, what) in [
+            ("ip route flush dev bv20", Mended::Routes),
+            ("ip addr flush dev bv20", Mended::Addresses),
+            ("ip link set bv20 down", Mended::Link),
+            ("ip neigh replace 10.77.0.20 lladdr 52:54:00:00:00:09 nud permanent dev bv20", Mended::Routes),
+            ("echo 0 > /proc/sys/net/ipv4/conf/bv20/rp_filter", Mended::Switches),
+            ("echo 0 > /proc/sys/net/ipv4/ip_forward", Mended::Forwarding),
+            ("echo 0 > /proc/sys/net/ipv6/conf/all/forwarding", Mended::Forwarding),
+            ("ip link del bu20", Mended::Speed),
+            ("ip link del bv20", Mended::Tap),
         ] {
             sh(harm);
-            assert!(!is_mended(&routed, &nic, false).await, "{harm}: seen without looking");
-            assert!(is_mended(&routed, &nic, true).await, "{harm}");
+            let seen = routed.keep(ID, &nic, false).await.unwrap();
+            assert!(seen.iter().all(|it| *it == Mended::Rules), "{harm}: {seen:?} seen without looking");
+            let mended = routed.keep(ID, &nic, true).await.unwrap();
+            assert!(mended.contains(&what), "{harm}: {mended:?}");
             assert!(!is_mended(&routed, &nic, true).await, "{harm}: mended twice");
             for switch in ["ipv4/ip_forward", "ipv6/conf/all/forwarding"] {
                 assert_eq!(sh(&format!("cat /proc/sys/net/{switch}")).trim(), "1", "after {harm}");
@@ -128,7 +137,7 @@ fn many_are_looked_after_at_once() {
                 .iter()
                 .map(|id| {
                     let (routed, id, nic) = (Arc::clone(&routed), *id, nic_of(*id));
-                    tokio::spawn(async move { routed.keep(id, &nic, true).await.unwrap() })
+                    tokio::spawn(async move { !routed.keep(id, &nic, true).await.unwrap().is_empty() })
                 })
                 .collect();
             let mut mended = Vec::new();

@@ -72,7 +72,7 @@ pub fn nic() -> Nic {
 
 pub async fn routed() -> Routed {
     let pools = vec![private(Ipv4Addr::new(10, 77, 0, 0).into(), 26), private(OWN6.into(), 64)];
-    Routed::new(RoutedConfig { pools }).await.unwrap()
+    Routed::new(RoutedConfig { pools, ..RoutedConfig::default() }).await.unwrap()
 }
 
 /// A network whose addresses are masqueraded.

@@ -7,7 +7,7 @@ use bulut_compute::Nic;
 use bulut_compute::qemu::network::TapHandle;
 use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, socket};
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::sync::Arc;
@@ -78,7 +78,18 @@ impl Place {
 
     /// Listens on a TCP port of all addresses until it is dropped.
     pub fn listens(&self, port: u16) -> TcpListener {
-        self.run(move || TcpListener::bind((Ipv6Addr::UNSPECIFIED, port)).unwrap())
+        let until = Instant::now() + LONG;
+        self.run(move || {
+            loop {
+                // A process that another test begins at this moment has the last listener's descriptor until it is itself.
+                match TcpListener::bind((Ipv6Addr::UNSPECIFIED, port)) {
+                    Err(error) if error.kind() == ErrorKind::AddrInUse && Instant::now() < until => {
+                        std::thread::sleep(Duration::from_millis(5));
+                    }
+                    bound => return bound.unwrap(),
+                }
+            }
+        })
     }
 
     /// A connection to somebody who listens, if there is one within the time.

@@ -1,11 +1,14 @@
 //! One tap: made, mended, removed; what its guest may say, what is counted of it, and where it may not go.
 
-use crate::frames::{GATEWAY, MAC, NEIGHBOUR, OTHER_MAC, OWN, arp, forged, honest, ipv4, udp};
+use crate::frames::{
+    GATEWAY, GATEWAY6, MAC, NEIGHBOUR, NODES, OTHER_MAC, OWN, OWN6, arp, forged, honest, icmpv6, ipv4,
+    neighbour, udp,
+};
 use crate::ground::{Guest, PATIENCE, in_namespace, mac_of, nic, routed, sh, tidy, visible};
 use bulut_compute::qemu::network::{Counters, routed_possible};
 use bulut_compute::{DriverError, Ipv4, Nic, Rates};
 use bulut_model::ServerId;
-use std::net::{Ipv4Addr, UdpSocket};
+use std::net::{Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::time::{Duration, Instant};
 
 #[test]
@@ -231,5 +234,46 @@ fn counters_are_the_guests_and_the_host_is_out_of_reach() {
         }
         let after = routed.counters(id).await.unwrap();
         assert_eq!(after.received_bytes - before.received_bytes, 10 * (1000 + 8 + 20 + 14));
+    });
+}
+
+/// The host has one table of neighbours for all taps and for its own networks; a full one would cut it off from its router.
+#[test]
+fn a_guest_cannot_fill_the_hosts_table_of_neighbours() {
+    in_namespace(|| async {
+        let routed = routed().await;
+        let id = ServerId(7);
+        routed.ensure(id, &nic()).await.unwrap();
+        let mut guest = Guest::of(routed.open_tap(id).unwrap());
+        let known = || sh("ip -6 neigh show dev bv7 | wc -l").trim().parse::<u64>().unwrap();
+        // A question that brings its sender's MAC, which the host remembers for its answer.
+        let about_gateway = |last: u16| {
+            let from = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0xaaaa, last);
+            let question = [&[0; 4][..], &GATEWAY6.octets(), &[1, 1], &MAC].concat();
+            icmpv6(from, NODES, 135, &question)
+        };
+        let until = Instant::now() + Duration::from_secs(10);
+        while known() < 2 {
+            assert!(Instant::now() < until, "one neighbour is not remembered: this proves nothing");
+            guest.send(&about_gateway(1));
+            std::thread::sleep(Duration::from_millis(60));
+        }
+        for last in 1..=500 {
+            guest.send(&about_gateway(last));
+        }
+        let (known, forged) = (known(), routed.counters(id).await.unwrap().forged_frames);
+        assert!(known < 150, "{known} neighbours");
+        assert!(forged > 350, "{forged} frames of 500 were too many");
+        // Who stops is heard again.
+        let until = Instant::now() + Duration::from_secs(10);
+        loop {
+            std::thread::sleep(Duration::from_millis(100));
+            let before = routed.counters(id).await.unwrap().forged_frames;
+            guest.send(&neighbour(135, OWN6, GATEWAY6));
+            if routed.counters(id).await.unwrap().forged_frames == before {
+                break;
+            }
+            assert!(Instant::now() < until, "a guest is not heard any more");
+        }
     });
 }

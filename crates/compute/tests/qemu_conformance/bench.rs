@@ -143,6 +143,7 @@ impl Bench {
         let own6 = Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, 0);
         config.routed = RoutedConfig {
             pools: vec![private(Ipv4Addr::new(10, 77, 0, 0).into(), 24), private(own6.into(), 64)],
+            ..RoutedConfig::default()
         };
         config
     }

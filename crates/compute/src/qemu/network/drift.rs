@@ -213,7 +213,9 @@ impl Known {
                 self.drifted.insert(*id);
             }
         }
-        self.host_drifted |= seen.host() != self.host || !near_is_right(kernel, &self.near)?;
+        self.host_drifted |= seen.host() != self.host
+            || host::shapes(kernel)? != host::right_shapes()
+            || !near_is_right(kernel, &self.near)?;
         self.generation = Some(now);
         Ok(true)
     }

@@ -156,6 +156,21 @@ pub(super) fn lies(header: Header, offset: u32, (network, prefix): (IpAddr, u8))
     term
 }
 
+/// More packets came here than this many in a second, once `burst` of them came at once.
+pub(super) fn is_too_often(in_a_second: u64, burst: u32) -> Term {
+    let exceeded: u32 = 1; // NFT_LIMIT_F_INV
+    vec![other(
+        "limit",
+        vec![
+            (1, in_a_second.to_be_bytes().into()),
+            (2, 1_u64.to_be_bytes().into()), // seconds
+            (3, burst.to_be_bytes().into()),
+            (4, 0_u32.to_be_bytes().into()), // NFT_LIMIT_PKTS
+            (5, exceeded.to_be_bytes().into()),
+        ],
+    )]
+}
+
 /// The packet belongs to a connection that both sides know, or to one that such a connection called for.
 pub(super) fn is_known() -> Term {
     let state = other("ct", vec![(1, 1_u32.to_be_bytes().into()), (2, 0_u32.to_be_bytes().into())]);

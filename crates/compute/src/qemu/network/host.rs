@@ -8,12 +8,24 @@ use super::expressions::{
     Field, Header, Protocol, Term, accept, drop, is, is_known, is_not, lies, masquerade, refuse,
 };
 use super::firewall;
+use super::nfnetlink::{Kernel, Question, attribute, name};
 use super::tap::PREFIX;
 use super::transaction::{Family, Place, Table, Transaction};
-use crate::PoolNetwork;
+use crate::{DriverError, PoolNetwork};
 use bulut_model::firewall::Direction;
 use netlink_packet_netfilter::nftables::{InetHookNumber, MetaKey};
+use nix::errno::Errno;
+use std::collections::BTreeMap;
 use std::net::IpAddr;
+
+const GET_CHAIN: u16 = 4; // NFT_MSG_GETCHAIN
+const CHAIN_TABLE: u16 = 1; // NFTA_CHAIN_TABLE
+const CHAIN_NAME: u16 = 3; // NFTA_CHAIN_NAME
+const CHAIN_HOOK: u16 = 4; // NFTA_CHAIN_HOOK
+const CHAIN_POLICY: u16 = 5; // NFTA_CHAIN_POLICY
+const HOOK_NUMBER: u16 = 1; // NFTA_HOOK_HOOKNUM
+const HOOK_PRIORITY: u16 = 2; // NFTA_HOOK_PRIORITY
+const ACCEPT: u32 = 1; // NF_ACCEPT
 
 const PROTOCOL: Field = Field::Meta(MetaKey::Nfproto);
 const TRANSPORT: Field = Field::Meta(MetaKey::L4Proto);
@@ -36,11 +48,56 @@ pub(super) fn table() -> Table {
     Table { family: Family::Inet, name: "bulut".to_owned() }
 }
 
-/// Makes or replaces the host's own rules: what guests may reach, and which networks are masqueraded.
-pub(super) fn replace(change: &mut Transaction, pools: &[PoolNetwork]) {
+/// Where a chain gets its packets from, and what becomes of those that no rule ends: hook, priority, policy.
+type Shape = (u32, i32, u32);
+
+/// The shapes of all chains in the host's table that get packets from the kernel, by name.
+pub(super) type Shapes = BTreeMap<String, Shape>;
+
+/// The shapes as they should be.
+pub(super) fn right_shapes() -> Shapes {
+    CHAINS.map(|(name, _, hook, priority)| (name.to_owned(), (hook.into(), priority, ACCEPT))).into()
+}
+
+/// The shapes as they are.
+///
+/// # Errors
+/// `Retry` if the kernel cannot be asked.
+pub(super) fn shapes(kernel: &Kernel) -> Result<Shapes, DriverError> {
+    let (table, mut found) = (table(), Shapes::new());
+    let seen = kernel.dump(&Question { kind: GET_CHAIN, family: table.family, attributes: &[] }, |chain| {
+        let number = |attributes, kind| -> Option<u32> {
+            Some(u32::from_be_bytes(attribute(attributes, kind)?.try_into().ok()?))
+        };
+        let ours = attribute(chain, CHAIN_TABLE).map(name).is_some_and(|it| it == table.name);
+        if let Some(hook) = attribute(chain, CHAIN_HOOK).filter(|_| ours) {
+            let place = (number(hook, HOOK_NUMBER), number(hook, HOOK_PRIORITY), number(chain, CHAIN_POLICY));
+            let shape = (
+                place.0.unwrap_or(u32::MAX),
+                place.1.unwrap_or_default().cast_signed(),
+                place.2.unwrap_or(u32::MAX),
+            );
+            found.insert(attribute(chain, CHAIN_NAME).map(name).unwrap_or_default(), shape);
+        }
+    });
+    match seen {
+        Ok(()) | Err(Errno::ENOENT) => Ok(found),
+        Err(errno) => Err(DriverError::Retry(format!("cannot list the host's chains: {errno}"))),
+    }
+}
+
+/// Makes or replaces the host's own rules: what guests may reach, and which networks are masqueraded. `seen`: the shapes as
+/// they are; what has no place in our table, or not that one, goes.
+pub(super) fn replace(change: &mut Transaction, pools: &[PoolNetwork], seen: &Shapes) {
     let table = table();
     change.table(&table);
     firewall::maps(change, &table);
+    let right = right_shapes();
+    let place = |it: &Shape| (it.0, it.1);
+    for (name, _) in seen.iter().filter(|(name, shape)| right.get(*name).map(place) != Some(place(shape))) {
+        change.flush(&table, name);
+        change.delete_chain(&table, name);
+    }
     for (name, kind, hook, priority) in CHAINS {
         change.chain(&table, name, Place::Host(kind, hook, priority));
         change.flush(&table, name);

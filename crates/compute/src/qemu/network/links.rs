@@ -3,7 +3,7 @@
 //! Promises: `settle` adds what is missing and takes away what is stale, and touches nothing that is so already.
 //! The socket belongs to the network namespace of the thread that opened it.
 
-use super::tap;
+use super::{Mended, tap};
 use crate::{DriverError, Nic};
 use bulut_model::ServerId;
 use futures_util::TryStreamExt;
@@ -160,16 +160,17 @@ impl Links {
         Ok(found)
     }
 
-    /// Brings addresses, routes and neighbours of a tap to what `nic` says; whether anything was otherwise. `fresh`:
-    /// nothing stale can be there.
-    pub async fn settle(&self, tap: &Tap, nic: &Nic, fresh: bool) -> Result<bool, DriverError> {
+    /// Brings addresses, routes and neighbours of a tap to what `nic` says; what was otherwise. `fresh`: nothing stale can
+    /// be there.
+    pub async fn settle(&self, tap: &Tap, nic: &Nic, fresh: bool) -> Result<Vec<Mended>, DriverError> {
         let wanted = Wanted::of(nic)?;
-        let mut changes = 0;
+        let mut mended = Vec::new();
         if !tap.up || tap.mtu != u32::from(nic.mtu) {
             let change = LinkUnspec::new_with_index(tap.index).mtu(nic.mtu.into()).up().build();
             self.kernel.link().set(change).execute().await.map_err(failure("bring a tap up"))?;
-            changes += 1;
+            mended.push(Mended::Link);
         }
+        let mut changes = 0;
         let addresses = if fresh { vec![] } else { self.addresses(tap).await? };
         // Addresses first: the kernel takes the routes that need them away by itself.
         for stale in
@@ -181,7 +182,7 @@ impl Links {
         }
         let routes = if fresh { vec![] } else { self.routes(tap).await? };
         let neighbours = if fresh { vec![] } else { self.neighbours(tap).await? };
-        changes += self.drop_stale(&wanted, &routes, &neighbours).await?;
+        let mut ways = self.drop_stale(&wanted, &routes, &neighbours).await?;
         let has = |address: &(IpAddr, u8)| addresses.iter().any(|it| address_of(it) == Some(*address));
         for (address, prefix) in wanted.addresses.iter().filter(|it| !has(it)) {
             let mut add = self.kernel.address().add(tap.index, *address, *prefix).replace();
@@ -190,8 +191,10 @@ impl Links {
             add.execute().await.map_err(failure("give a tap the gateway's address"))?;
             changes += 1;
         }
-        changes += self.add_missing(tap, &wanted, &routes, &neighbours).await?;
-        Ok(changes > 0)
+        ways += self.add_missing(tap, &wanted, &routes, &neighbours).await?;
+        mended.extend((changes > 0).then_some(Mended::Addresses));
+        mended.extend((ways > 0).then_some(Mended::Routes));
+        Ok(mended)
     }
 
     /// Adds the routes and neighbours that are missing, and counts them.

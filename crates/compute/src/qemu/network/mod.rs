@@ -34,10 +34,18 @@ use tokio::sync::Mutex;
 use transaction::Transaction;
 
 /// How the host is prepared.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct RoutedConfig {
     /// The networks that machines have their addresses from.
     pub pools: Vec<PoolNetwork>,
+    /// The largest packet of all guests, bytes. One that has another has its packets for other guests go the long way.
+    pub mtu: u16,
+}
+
+impl Default for RoutedConfig {
+    fn default() -> Self {
+        Self { pools: Vec::new(), mtu: 1500 }
+    }
 }
 
 /// What passed a machine's tap since the tap was made. It outlives restarts of the guest, so a driver that counts
@@ -52,11 +60,33 @@ pub struct Counters {
     pub forged_frames: u64,
 }
 
+/// What somebody else had changed of a machine's network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mended {
+    /// The host forwarded nothing.
+    Forwarding,
+    /// There was no tap. A guest that runs has no part in the new one: it is cut off until it is stopped and started.
+    Tap,
+    /// The device that slows the tap was gone.
+    Speed,
+    /// The rules of the tap, or the firewall.
+    Rules,
+    /// The tap was down, or had another MTU.
+    Link,
+    /// The gateway's addresses on the tap.
+    Addresses,
+    /// Routes to the guest, or its neighbour entries.
+    Routes,
+    /// The kernel's switches of the tap.
+    Switches,
+}
+
 /// Routed networking of this host.
 #[derive(Debug)]
 pub struct Routed {
     links: Links,
     kernel: Kernel,
+    mtu: u16,
     /// Held while rules are changed or compared.
     rules: Mutex<Rules>,
 }
@@ -71,7 +101,7 @@ impl Rules {
     /// Makes the host's own rules, and the maps from addresses to taps.
     fn make_host(&mut self, kernel: &Kernel) -> Result<(), DriverError> {
         let mut change = Transaction::default();
-        host::replace(&mut change, &self.pools);
+        host::replace(&mut change, &self.pools, &host::shapes(kernel)?);
         self.known.near.replace(&mut change);
         let before = kernel.generation()?;
         kernel.commit(&change)?;
@@ -103,7 +133,7 @@ impl Routed {
         let mut rules = Rules { pools: config.pools, known: Known::default() };
         rules.known.near.look_around(&kernel)?;
         rules.make_host(&kernel)?;
-        Ok(Self { links: Links::open()?, kernel, rules: Mutex::new(rules) })
+        Ok(Self { links: Links::open()?, kernel, mtu: config.mtu, rules: Mutex::new(rules) })
     }
 
     /// Replaces the host's own rules: another list of networks that machines have their addresses from.
@@ -146,28 +176,31 @@ impl Routed {
 
     /// Mends what somebody else has changed of a server's network, and the host's own rules. As long as nobody touches
     /// the host's rules this is one question to the kernel; `thorough` looks at links, addresses, routes and switches too.
-    /// Whether anything had to be mended.
+    /// What had to be mended, for a person.
     ///
     /// # Errors
     /// As [`Routed::ensure`].
-    pub async fn keep(&self, id: ServerId, nic: &Nic, thorough: bool) -> Result<bool, DriverError> {
+    pub async fn keep(&self, id: ServerId, nic: &Nic, thorough: bool) -> Result<Vec<Mended>, DriverError> {
         let mut rules = self.rules.lock().await;
         rules.mend_host(&self.kernel, thorough)?;
-        let forwards_again = thorough && sysctls::forward()?;
-        if forwards_again {
-            tracing::warn!("somebody made the host forward no packets; it does again");
+        let mut mended = Vec::new();
+        if thorough && sysctls::forward()? {
+            mended.push(Mended::Forwarding);
         }
         let adrift = rules.known.is_adrift(id);
         drop(rules);
-        let slowed = nic.rates.up_bps > 0;
-        let lost = thorough
-            && (self.links.find(&tap::name(id)?).await?.is_none()
-                || slowed && self.links.find(&shape::device(id)).await?.is_none());
-        if adrift || lost {
+        let name = tap::name(id)?;
+        let lost = thorough && self.links.find(&name).await?.is_none();
+        let slowed = thorough && nic.rates.up_bps > 0;
+        let unslowed = slowed && self.links.find(&shape::device(id)).await?.is_none();
+        let what = [(lost, Mended::Tap), (unslowed, Mended::Speed), (adrift, Mended::Rules)];
+        mended.extend(what.into_iter().filter_map(|(is_so, what)| is_so.then_some(what)));
+        if lost || unslowed || adrift {
             self.ensure(id, nic).await?;
-            return Ok(true);
+        } else if thorough {
+            mended.extend(self.wire(id, nic, false).await?);
         }
-        Ok(forwards_again || thorough && self.wire(id, nic, false).await?)
+        Ok(mended)
     }
 
     /// Makes the rules of a tap, and the device that they send frames through.
@@ -176,7 +209,7 @@ impl Routed {
         let slowed = nic.rates.up_bps > 0;
         let slowed_by =
             if slowed { Some(self.links.ensure_device(&device, nic.rates.up_bps).await?) } else { None };
-        let takes_part = near::takes_part(nic);
+        let takes_part = near::takes_part(nic, self.mtu);
         let who = rules::Identity {
             tap: &name,
             mac: links::mac(&nic.mac)?,
@@ -209,9 +242,8 @@ impl Routed {
         Ok(rules::Present { chain: self.kernel.has_chain(&table, tap)?, counter })
     }
 
-    /// Brings all about a tap but its rules to what `nic` says. Whether anything was otherwise, but for rates, which are
-    /// just set.
-    async fn wire(&self, id: ServerId, nic: &Nic, fresh: bool) -> Result<bool, DriverError> {
+    /// Brings all about a tap but its rules to what `nic` says. What was otherwise, but for rates, which are just set.
+    async fn wire(&self, id: ServerId, nic: &Nic, fresh: bool) -> Result<Vec<Mended>, DriverError> {
         let name = tap::name(id)?;
         let switched = sysctls::tap(&name, nic.ipv6.is_some())?;
         let tap = self.links.find(&name).await?;
@@ -221,8 +253,9 @@ impl Routed {
             self.links.ensure_device(&shape::device(id), nic.rates.up_bps).await?;
         }
         self.links.limit(tap.index, nic.rates.down_bps, fresh).await?;
-        let settled = self.links.settle(&tap, nic, fresh).await?;
-        Ok(switched || settled)
+        let mut mended = self.links.settle(&tap, nic, fresh).await?;
+        mended.extend(switched.then_some(Mended::Switches));
+        Ok(mended)
     }
 
     /// Opens a server's tap for its hypervisor; one process at a time may have it open.
@@ -306,7 +339,8 @@ pub fn routed_possible() -> Result<(), String> {
     let pools =
         [private([10, 0, 0, 0].into(), 8), private(std::net::Ipv6Addr::from_bits(0xfd << 120).into(), 8)];
     let mut change = Transaction::default();
-    host::replace(&mut change, &pools);
+    // As on a host that has no rules of ours: what is there may have to go first.
+    host::replace(&mut change, &pools, &host::Shapes::new());
     near::Near::default().replace(&mut change);
     let checked = Kernel::open().and_then(|kernel| kernel.check(&change));
     checked.map_err(|refusal| {

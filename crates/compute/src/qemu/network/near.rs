@@ -24,10 +24,6 @@ const HOOK_NUMBER: u16 = 1; // NFTA_HOOK_HOOKNUM
 /// The hooks that a forwarded packet passes: NF_INET_PRE_ROUTING, NF_INET_FORWARD, NF_INET_POST_ROUTING.
 const ON_THE_WAY: [u32; 3] = [0, 2, 4];
 
-/// The packets that all guests can take, bytes. A packet is not looked at again on its way from tap to tap, so a guest with
-/// smaller ones has no part in it.
-const MTU: u16 = 1500;
-
 /// The map from the addresses of a protocol to taps.
 pub(super) const fn map(protocol: Protocol) -> &'static str {
     match protocol {
@@ -56,9 +52,10 @@ pub(super) struct Step {
     missing: Vec<IpAddr>,
 }
 
-/// Whether a guest takes part.
-pub(super) fn takes_part(nic: &Nic) -> bool {
-    nic.firewall.is_empty() && nic.mtu == MTU
+/// Whether a guest takes part. A packet is not looked at again on its way from tap to tap, so all of them have to be able to
+/// take the same.
+pub(super) fn takes_part(nic: &Nic, mtu: u16) -> bool {
+    nic.firewall.is_empty() && nic.mtu == mtu
 }
 
 /// The addresses of a guest.

@@ -8,7 +8,8 @@
 //! whoever lists rules asks for each table by itself.
 
 use super::expressions::{
-    Field, Header, Protocol, Term, accept, count, drop, hand_over, is, is_above, is_not, leave_by, lies,
+    Field, Header, Protocol, Term, accept, count, drop, hand_over, is, is_above, is_between, is_not,
+    is_too_often, leave_by, lies,
 };
 use super::near;
 use super::transaction::{Family, Place, Table, Transaction};
@@ -58,6 +59,10 @@ const ICMPV6_ROUTERS: [u8; 2] = [134, 137];
 const ROUTER_SOLICITATION: u8 = 133;
 const SOLICITATION: u8 = 135;
 const ADVERTISEMENT: u8 = 136;
+/// How many frames in a second, and at once, may make the host look for a neighbour or remember one: its table of them is one
+/// for all taps and for its own network. What finds neighbours, and what comes from a link-local address; guests have no need
+/// of more than a few.
+const NEIGHBOURS: (u64, u32) = (20, 40);
 /// Reports of who listens to which group, versions 1 and 2.
 const REPORTS: [u8; 2] = [131, 143];
 
@@ -268,7 +273,13 @@ fn ipv6(who: &Identity<'_>) -> Vec<(Term, Fate)> {
         targets.push(lies(TARGET.0, TARGET.1, (v6.address.into(), v6.prefix)));
         gateways.extend((v6.gateway != LINK_GATEWAY).then_some(v6.gateway));
     }
-    let mut rules = vec![rule(&[is(TRANSPORT, [UDP]), is(SOURCE_PORT, DHCPV6.to_be_bytes())], Fate::Forged)];
+    let (rate, burst) = NEIGHBOURS;
+    let found = [is(TRANSPORT, [ICMPV6]), is_between(ICMP_TYPE, [ROUTER_SOLICITATION], [ADVERTISEMENT])];
+    let mut rules = vec![
+        rule(&[found.concat(), is_too_often(rate, burst)], Fate::Forged),
+        rule(&[own[0].clone(), is_too_often(rate, burst)], Fate::Forged),
+        rule(&[is(TRANSPORT, [UDP]), is(SOURCE_PORT, DHCPV6.to_be_bytes())], Fate::Forged),
+    ];
     rules.extend(ICMPV6_ROUTERS.map(|it| rule(&[kind(it)], Fate::Forged)));
     let nowhere = from(Ipv6Addr::UNSPECIFIED);
     for gateway in gateways {
