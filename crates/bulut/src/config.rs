@@ -62,6 +62,10 @@ pub struct Config {
     #[config(env = "BULUT_NETWORKING", default = "auto")]
     pub networking: String,
 
+    /// The largest packet that guests send and receive, bytes: 1280 to 9000. No more than the host's uplink carries.
+    #[config(env = "BULUT_GUEST_MTU", default = 1500)]
+    pub guest_mtu: u16,
+
     /// The QEMU program.
     #[config(env = "BULUT_QEMU", default = "qemu-system-x86_64")]
     pub qemu: PathBuf,
@@ -280,6 +284,9 @@ impl Config {
         if self.simulated_size.len() != 3 {
             bail!("the setting simulated_size must be three numbers: cores, MiB, GiB");
         }
+        if !(1280..=9000).contains(&self.guest_mtu) {
+            bail!("the setting guest_mtu is {}, but must be 1280 to 9000", self.guest_mtu);
+        }
         if self.workers == 0 || self.lease_ms < 300 {
             bail!("workers must be at least 1 and lease_ms at least 300");
         }
@@ -427,6 +434,16 @@ mod tests {
         let example = Config::example();
         assert!(example.contains("listen") && example.contains("stop_limit_s"));
         toml::from_str::<toml::Table>(&example).unwrap();
+    }
+
+    #[test]
+    fn guests_packets_are_neither_smaller_than_ipv6_wants_nor_larger_than_jumbo_frames() {
+        let mut config = Config::builder().load().unwrap();
+        for (mtu, fits) in [(1279, false), (1280, true), (9000, true), (9001, false)] {
+            config.guest_mtu = mtu;
+            assert_eq!(config.check().is_ok(), fits, "{mtu}");
+        }
+        assert!(config.check().unwrap_err().to_string().contains("1280 to 9000"));
     }
 
     #[test]

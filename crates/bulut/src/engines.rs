@@ -107,6 +107,7 @@ pub fn base_qemu_config(config: &Config) -> QemuConfig {
         "user" => Some(Networking::User),
         _ => None,
     };
+    qemu.routed.mtu = config.guest_mtu;
     qemu.machine_uid_base = Some(config.machine_uid_base);
     qemu
 }

@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test's broken premise is best said at once")]
 
+use bulut::config::Config;
 use bulut::domain::rates as rate_verbs;
 use bulut::domain::traffic as traffic_verbs;
 use bulut::domain::{address_pools, zones};
@@ -207,6 +208,14 @@ async fn a_change_whose_process_dies_is_finished_by_the_next_one() {
             assert_eq!(native["further_ipv4"], json!([address]), "{point}");
         }
     }
+}
+
+#[tokio::test]
+async fn a_machine_gets_the_mtu_of_the_settings() {
+    let configure = |config: &mut Config| config.guest_mtu = 1400;
+    let cloud = TestCloud::with(Setup { configure, ..Setup::default() }).await;
+    let server = cloud.customer("alice").await.running_server("web1").await;
+    assert_eq!(nic(&cloud, server).mtu, 1400);
 }
 
 async fn further_addresses_come_and_go(database: Database) {

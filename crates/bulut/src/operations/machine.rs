@@ -18,9 +18,6 @@ use bulut_model::{Error, Result, ServerId};
 use bulut_store::{Session, addresses, firewalls, rates as store_rates, servers, settings};
 use std::net::{IpAddr, Ipv4Addr};
 
-/// The largest packet that guests send, bytes.
-const MTU: u16 = 1500;
-
 /// The row of an operation's server, whatever its phase.
 pub async fn server(ctx: &Context) -> Result<Server> {
     server_in(ctx, ctx.app.store()).await
@@ -135,7 +132,7 @@ pub async fn nic(app: &App, server: &Server, plan: &Plan) -> Result<Nic> {
         ipv4,
         ipv6,
         resolvers,
-        mtu: MTU,
+        mtu: app.config().guest_mtu,
         more_ipv4: further(app, server.id, planned.gives_back).await?,
         firewall: match &planned.firewall {
             Some(rules) => rules.clone(),
