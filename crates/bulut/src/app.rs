@@ -5,6 +5,7 @@
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::domain::callers::Callers;
+use crate::domain::forgeries::Told;
 use crate::domain::limits::Limits;
 use crate::domain::tokens::Keys;
 use crate::faults::Faults;
@@ -36,6 +37,7 @@ struct Inner {
     keys: Keys,
     callers: Callers,
     limits: Limits,
+    forgeries: Told,
     metrics: Metrics,
     names: Names,
     faults: Faults,
@@ -60,6 +62,7 @@ impl App {
             keys: Keys::default(),
             callers: Callers::default(),
             limits: Limits::default(),
+            forgeries: Told::default(),
             metrics: Metrics::new(),
             names: Names::default(),
             faults,
@@ -169,6 +172,11 @@ impl App {
     /// How often who may ask.
     pub fn limits(&self) -> &Limits {
         &self.0.limits
+    }
+
+    /// Whose forgeries were told lately.
+    pub fn forgeries(&self) -> &Told {
+        &self.0.forgeries
     }
 
     /// Names that are served.

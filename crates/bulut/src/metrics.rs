@@ -47,6 +47,7 @@ pub struct Metrics {
     operation_seconds: Family<OperationLabels, Histogram, fn() -> Histogram>,
     servers: Family<ServerLabels, Gauge>,
     drift: Counter,
+    forged: Counter,
     mails: Family<MailLabels, Counter>,
 }
 
@@ -84,9 +85,12 @@ impl Metrics {
             "Times that a machine or its network was not as the database said",
             drift.clone(),
         );
+        let forged = Counter::default();
+        let help = "Frames of guests that were dropped because they had no right to send them";
+        registry.register("forged_frames", help, forged.clone());
         let mails = Family::default();
         registry.register("mails", "Tries to send a letter, by template and outcome", mails.clone());
-        Self { registry, requests, latency, operations, operation_seconds, servers, drift, mails }
+        Self { registry, requests, latency, operations, operation_seconds, servers, drift, forged, mails }
     }
 
     /// A request was answered. `route` is the route's pattern, never the path.
@@ -115,6 +119,11 @@ impl Metrics {
     /// A machine was not as the database said.
     pub fn drifted(&self) {
         self.drift.inc();
+    }
+
+    /// Guests sent so many frames that they had no right to send.
+    pub fn forged(&self, frames: u64) {
+        self.forged.inc_by(frames);
     }
 
     /// A letter was tried: `sent`, `failed`, `given_up` or `expired`.

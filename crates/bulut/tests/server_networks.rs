@@ -450,9 +450,21 @@ async fn what_a_guest_forged_is_shown_over_all_its_life() {
             alice.send("POST", &format!("/v1/server/{server}/{verb}"), "").await.data();
             cloud.run_until_idle().await;
         }
+        let counted = |cloud: &TestCloud, frames| {
+            let (page, line) =
+                (cloud.app().metrics().render(), format!("bulut_forged_frames_total {frames}\n"));
+            assert!(page.contains(&line), "{page}");
+        };
+        // The machine's end told of them; what comes later is told by the look of the minute.
+        counted(&cloud, frames);
+        cloud.world().add_usage(ServerId(server), &Usage { forged_frames: 2, ..Usage::default() });
+        all += 2;
         reconciler::sample(cloud.app()).await;
+        counted(&cloud, frames + 2);
         let native = alice.send("GET", &format!("/v2/servers/{server}"), "").await.json();
         assert_eq!(native["forged_frames"], all);
+        let (_, lines) = traffic_verbs::month(cloud.app(), None).await.unwrap();
+        assert_eq!((lines[0].server, lines[0].forged_frames), (ServerId(server), all));
     }
 }
 

@@ -113,6 +113,15 @@ pub async fn list(s: &impl Session, server: ServerId, window: &Window, limit: us
     Ok(rows.iter().map(sample).collect::<Result<_, _>>()?)
 }
 
+/// By how much a machine's counters have grown since they were last seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Grown {
+    /// Bytes.
+    pub sample: Sample,
+    /// Frames that were dropped because the guest had no right to send them.
+    pub forged_frames: u64,
+}
+
 /// Takes note of a machine's counters, and adds what they have grown by to `minute`; answers that. Counters below
 /// those that were seen before are an older reading that was overtaken, and add nothing. Run it in a transaction.
 pub async fn record(
@@ -121,11 +130,11 @@ pub async fn record(
     reading: &Reading,
     minute: Minute,
     now: Timestamp,
-) -> Result<Sample> {
+) -> Result<Grown> {
     let nothing = Sample { minute, received_bytes: 0, sent_bytes: 0 };
     if reading.epoch.is_empty() {
         // It has never been started.
-        return Ok(nothing);
+        return Ok(Grown { sample: nothing, forged_frames: 0 });
     }
     s.execute(
         "INSERT INTO traffic_counter (server_id, epoch, received_bytes, sent_bytes, created_at, forged_frames) \
@@ -145,14 +154,17 @@ pub async fn record(
     let forged = reading.forged_frames.saturating_sub(seen.unsigned("forged_frames")?);
     if forged > 0 {
         add_forged(s, server, &reading.epoch, forged).await?;
+        // Operators find it among the servers of the month also when it moved nothing that is counted.
+        add_to(s, "traffic_month", "month", Month::of_minute(minute).0, server, &nothing).await?;
     }
     let grown = Sample {
         minute,
         received_bytes: reading.received_bytes.saturating_sub(received),
         sent_bytes: reading.sent_bytes.saturating_sub(sent),
     };
+    let answer = Grown { sample: grown, forged_frames: forged };
     if grown == nothing {
-        return Ok(nothing);
+        return Ok(answer);
     }
     s.execute(
         "UPDATE traffic_counter SET received_bytes = $3, sent_bytes = $4 WHERE server_id = $1 AND epoch = $2",
@@ -165,7 +177,7 @@ pub async fn record(
     )
     .await?;
     add(s, server, &grown).await?;
-    Ok(grown)
+    Ok(answer)
 }
 
 /// Adds frames that were dropped as forged, to those of the epoch and to all of the server's.

@@ -21,6 +21,8 @@ pub struct Line {
     pub stopped_at: Option<Timestamp>,
     /// When the house slowed it down for that, if it did.
     pub slowed_at: Option<Timestamp>,
+    /// Frames that were dropped because it had no right to send them, of all its life.
+    pub forged_frames: u64,
 }
 
 const USE: &str = "server.traffic_tb AS traffic_tb, package.at_traffic_limit AS at_traffic_limit, \
@@ -51,11 +53,12 @@ pub async fn find(s: &impl Session, server: ServerId, month: Month) -> Result<Op
     row.as_ref().map(|row| month_use(row, month)).transpose()
 }
 
-/// All servers that moved anything in a month, those first that moved most.
+/// All servers that moved or forged anything in a month, those first that moved most.
 pub async fn list(s: &impl Session, month: Month) -> Result<Vec<Line>> {
     let sql = format!(
         "SELECT {USE}, server.id AS id, server.name AS name, account.email AS email, package.slug AS package, \
-         traffic_month.stopped_at AS stopped_at, traffic_month.slowed_at AS slowed_at FROM traffic_month \
+         traffic_month.stopped_at AS stopped_at, traffic_month.slowed_at AS slowed_at, \
+         server.forged_frames AS forged_frames FROM traffic_month \
          JOIN server ON server.id = traffic_month.server_id JOIN package ON package.id = server.package_id \
          JOIN account ON account.id = server.account_id WHERE traffic_month.month = $1 \
          ORDER BY traffic_month.received_bytes + traffic_month.sent_bytes DESC, server.id"
@@ -69,6 +72,7 @@ pub async fn list(s: &impl Session, month: Month) -> Result<Vec<Line>> {
             used: month_use(row, month)?,
             stopped_at: row.opt_int("stopped_at")?.map(Timestamp),
             slowed_at: row.opt_int("slowed_at")?.map(Timestamp),
+            forged_frames: row.unsigned("forged_frames")?,
         })
     };
     s.all(&sql, vec![month.0.into()]).await?.iter().map(line).collect()

@@ -16,7 +16,8 @@ use serde_json::{Value, json};
 /// Traffic of the servers on this machine, month by month
 #[derive(Debug, Subcommand)]
 pub enum TrafficCommand {
-    /// List what servers moved in a month, those first that moved most
+    /// List what servers moved in a month, those first that moved most, and how many frames of theirs were ever dropped as
+    /// forged
     #[command(visible_alias = "ls")]
     List(List),
     /// Show or set what becomes of servers of a package that have used all: nothing, slow, bill or stop
@@ -88,19 +89,7 @@ async fn run_list(context: &Context, list: List) -> Result<()> {
         return Ok(());
     }
     context.output.note(&format!("Traffic of {month}"));
-    let head = [
-        "server",
-        "name",
-        "account",
-        "package",
-        "received GB",
-        "sent GB",
-        "of TB",
-        "used",
-        "at limit",
-        "note",
-    ];
-    context.output.table(&head, lines.iter().map(row).collect());
+    context.output.table(&HEAD, lines.iter().map(row).collect());
     Ok(())
 }
 
@@ -163,6 +152,20 @@ fn percent(line: &Line) -> Option<f64> {
     Some(line.used.total_bytes() as f64 * 100.0 / included as f64)
 }
 
+const HEAD: [&str; 11] = [
+    "server",
+    "name",
+    "account",
+    "package",
+    "received GB",
+    "sent GB",
+    "of TB",
+    "used",
+    "at limit",
+    "forged",
+    "note",
+];
+
 fn row(line: &Line) -> Vec<String> {
     let note = match (line.used.is_allowed_more, line.stopped_at, line.slowed_at) {
         (true, ..) => "allowed more".to_owned(),
@@ -183,6 +186,7 @@ fn row(line: &Line) -> Vec<String> {
         line.used.traffic_tb.to_string(),
         percent(line).map_or_else(String::new, |percent| format!("{percent:.1} %")),
         line.used.at_limit.as_str().to_owned(),
+        if line.forged_frames == 0 { String::new() } else { line.forged_frames.to_string() },
         note,
     ]
 }
@@ -202,5 +206,46 @@ fn value(line: &Line) -> Value {
         "stopped_at": line.stopped_at.map(|at| at.wire()),
         "slowed_at": line.slowed_at.map(|at| at.wire()),
         "billable_bytes": line.used.billable_bytes(),
+        "forged_frames": line.forged_frames,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bulut_model::traffic_month::MonthUse;
+
+    fn line() -> Line {
+        Line {
+            server: ServerId(7),
+            name: "web1".into(),
+            account: "alice@example.com".into(),
+            package: "eos1".into(),
+            used: MonthUse {
+                month: Month(672),
+                received_bytes: 1_500_000_000,
+                sent_bytes: 0,
+                traffic_tb: 1,
+                at_limit: AtLimit::Nothing,
+                is_allowed_more: false,
+            },
+            stopped_at: None,
+            slowed_at: None,
+            forged_frames: 0,
+        }
+    }
+
+    fn cell(line: &Line, name: &str) -> String {
+        assert_eq!(row(line).len(), HEAD.len());
+        HEAD.into_iter().zip(row(line)).find(|(head, _)| *head == name).unwrap().1
+    }
+
+    #[test]
+    fn forged_frames_are_listed_where_there_are_some() {
+        assert_eq!(cell(&line(), "received GB"), "1.500");
+        assert_eq!(cell(&line(), "forged"), "");
+        let hostile = Line { forged_frames: 53, ..line() };
+        assert_eq!(cell(&hostile, "forged"), "53");
+        assert_eq!(value(&hostile)["forged_frames"], 53);
+    }
 }

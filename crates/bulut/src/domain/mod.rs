@@ -17,6 +17,7 @@ pub mod charging;
 pub mod consoles;
 pub mod dunning;
 pub mod firewalls;
+pub mod forgeries;
 pub mod image_applications;
 pub mod image_downloads;
 pub mod image_files;

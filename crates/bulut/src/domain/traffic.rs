@@ -3,6 +3,7 @@
 
 use crate::app::App;
 use crate::domain::access::Caller;
+use crate::domain::forgeries;
 use crate::domain::metering;
 use crate::domain::plans::Plan;
 use crate::domain::servers;
@@ -86,8 +87,10 @@ async fn read(app: &App, node: NodeId, id: ServerId) -> Result<()> {
     };
     let now = app.clock().now();
     let tx = app.store().begin().await?;
-    traffic::record(&tx, id, &reading(usage), Minute::of(now), now).await?;
-    tx.commit().await
+    let grown = traffic::record(&tx, id, &reading(usage), Minute::of(now), now).await?;
+    tx.commit().await?;
+    forgeries::tell(app, id, grown.forged_frames);
+    Ok(())
 }
 
 /// What all servers moved in a month, those first that moved most: the operator's verb.

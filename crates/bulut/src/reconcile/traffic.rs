@@ -3,6 +3,7 @@
 //! those that should be faster or slower than they are told so. What is billed beyond packages is written down. Every hour old samples are rolled up.
 
 use crate::app::App;
+use crate::domain::forgeries;
 use crate::domain::rates::tell;
 use crate::domain::traffic::{bill_beyond, reading, stop_at_limit};
 use bulut_compute::{DriverError, Usage};
@@ -145,10 +146,14 @@ async fn sample_node(app: &App, node: NodeId) -> Result<()> {
     let minute = Minute::of(now.minus(MINUTE / 2));
     for batch in grown.chunks(BATCH) {
         let tx = app.store().begin().await?;
+        let mut forged = Vec::new();
         for (id, reading) in batch {
-            traffic::record(&tx, *id, reading, minute, now).await?;
+            forged.push((*id, traffic::record(&tx, *id, reading, minute, now).await?.forged_frames));
         }
         tx.commit().await?;
+        for (id, frames) in forged {
+            forgeries::tell(app, id, frames);
+        }
     }
     Ok(())
 }

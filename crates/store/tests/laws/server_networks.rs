@@ -229,13 +229,20 @@ async fn forged_frames_are_counted_once_over_epochs(db: Db) {
     let s = &db.store;
     let world = World::new(s).await;
     let server = world.server(s, "web1").await;
+    let mut before = 0;
     for (epoch, forged_frames, all) in
         [("a", 0, 0), ("a", 5, 5), ("a", 5, 5), ("a", 3, 5), ("b", 2, 7), ("a", 6, 8)]
     {
         let reading = Reading { epoch: epoch.into(), received_bytes: 0, sent_bytes: 0, forged_frames };
         let tx = s.begin().await.unwrap();
-        traffic::record(&tx, server, &reading, Minute(0), at(0)).await.unwrap();
+        let grown = traffic::record(&tx, server, &reading, Minute(0), at(0)).await.unwrap();
         tx.commit().await.unwrap();
+        assert_eq!(grown.forged_frames, all - before, "{epoch} {forged_frames}");
+        before = all;
+        // It moved nothing, and stands among the servers of the month as soon as it forged something.
+        let lines = traffic_months::list(s, Month(0)).await.unwrap();
+        let listed: Vec<_> = lines.iter().map(|it| (it.server, it.forged_frames)).collect();
+        assert_eq!(listed, if all == 0 { vec![] } else { vec![(server, all)] });
         assert_eq!(traffic::forged_frames(s, server).await.unwrap(), all, "{epoch} {forged_frames}");
         let seen = traffic::seen_on(s, world.node).await.unwrap();
         let most = if epoch == "a" && forged_frames == 3 { 5 } else { forged_frames };

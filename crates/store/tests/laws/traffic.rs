@@ -35,7 +35,7 @@ async fn samples(s: &Store, server: ServerId) -> Vec<Sample> {
 
 async fn record(s: &Store, server: ServerId, reading: &Reading, minute: i64) -> Sample {
     let tx = s.begin().await.unwrap();
-    let grown = traffic::record(&tx, server, reading, Minute(minute), at(minute)).await.unwrap();
+    let grown = traffic::record(&tx, server, reading, Minute(minute), at(minute)).await.unwrap().sample;
     tx.commit().await.unwrap();
     grown
 }
