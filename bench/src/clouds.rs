@@ -50,7 +50,8 @@ async fn add_addresses(program: &Program) -> anyhow::Result<()> {
     let region = regions::find(&store, "ist2").await?.context("the seeds have no region ist2")?;
     let network = Ipv4Network::parse(POOL).map_err(anyhow::Error::msg)?;
     let gateway = network.first();
-    let addresses: Vec<_> = network.hosts().map(|address| (address, address == gateway)).collect();
+    let addresses: Vec<_> =
+        network.hosts().map(|it| (it, (it == gateway).then_some("the gateway"))).collect();
     let tx = store.begin().await?;
     addresses::ensure_pool(
         &tx,

@@ -78,7 +78,7 @@ async fn add_addresses(program: &Program) {
     let region = regions::find(&store, "ist2").await.unwrap().unwrap();
     let pool = Ipv4Network::parse(POOL).unwrap();
     let gateway = pool.first();
-    let all: Vec<_> = pool.hosts().map(|address| (address, address == gateway)).collect();
+    let all: Vec<_> = pool.hosts().map(|it| (it, (it == gateway).then_some("the gateway"))).collect();
     let tx = store.begin().await.unwrap();
     let network = pool.network.into();
     addresses::ensure_pool(

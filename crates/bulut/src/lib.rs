@@ -9,6 +9,7 @@ pub mod documents;
 pub mod domain;
 pub mod engines;
 pub mod faults;
+pub mod host_addresses;
 pub mod mailer;
 pub mod metrics;
 pub mod operations;

@@ -6,15 +6,15 @@ use bulut::domain::address_pools;
 use bulut::faults::Fault;
 use bulut::operations::definition;
 use bulut_compute::simulated::SimulatedConfig;
-use bulut_model::address_pool::Wanted;
+use bulut_model::address_pool::{Host, Wanted};
 use bulut_model::error::Kind;
 use bulut_model::operation::OperationKind;
 use bulut_model::{Error, ServerId};
-use bulut_store::address_pools::Stock;
+use bulut_store::address_pools::{Entry, Stock};
 use bulut_testkit::cloud::Setup;
 use bulut_testkit::{Answer, Customer, Database, TestCloud};
 use serde_json::json;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -269,27 +269,72 @@ async fn pools_that_overlap_or_are_too_large_are_refused_with_a_sentence() {
     add(&cloud, &pool("203.0.113.128/26")).await;
 }
 
+/// The reserved addresses of a pool, with their notes.
+async fn reserved(cloud: &TestCloud, pool: i64) -> BTreeMap<String, String> {
+    let entries = address_pools::entries(cloud.app(), pool).await.unwrap();
+    let noted = |it: Entry| (it.address.to_string(), it.note.unwrap_or_default());
+    entries.into_iter().filter(|it| it.reserved).map(noted).collect()
+}
+
+#[tokio::test]
+async fn nobody_gets_what_the_host_or_its_router_has() {
+    let cloud = cloud(Database::Sqlite).await;
+    let alice = cloud.customer("alice").await;
+    without_pools(&cloud).await;
+    let host = Host {
+        own: vec!["192.0.2.1".parse().unwrap()],
+        routers: vec!["192.0.2.2".parse().unwrap()],
+        ..Host::default()
+    };
+    let gateway = |gateway: &str| Some(gateway.parse().unwrap());
+    let taking = Wanted { host: host.clone(), gateway: gateway("192.0.2.2"), ..pool("192.0.2.0/29") };
+    let refusal = refused(&cloud, &taking).await;
+    assert!(matches!(&refusal.kind, Kind::Invalid { field } if field == "gateway"), "{refusal:?}");
+    let id = add(&cloud, &Wanted { host, gateway: gateway("192.0.2.6"), ..pool("192.0.2.0/29") }).await;
+    let kept = [
+        ("192.0.2.1", "an address of this host"),
+        ("192.0.2.2", "this host's router"),
+        ("192.0.2.6", "the gateway"),
+    ];
+    assert_eq!(reserved(&cloud, id).await, kept.map(|(at, why)| (at.to_owned(), why.to_owned())).into());
+    order(&alice, "web1").await.data();
+    cloud.run_until_idle().await;
+    assert_eq!(ips(&alice).await, BTreeSet::from(["192.0.2.3".to_owned()]));
+}
+
 #[tokio::test]
 async fn reserved_addresses_are_given_to_nobody() {
     let cloud = cloud(Database::Sqlite).await;
     let alice = cloud.customer("alice").await;
     without_pools(&cloud).await;
-    add(&cloud, &pool("203.0.113.0/30")).await;
+    let id = add(&cloud, &pool("203.0.113.0/30")).await;
     let address = |text: &str| text.parse::<IpAddr>().unwrap();
     let app = cloud.app();
-    address_pools::reserve(app, address("203.0.113.2"), Some("a printer")).await.unwrap();
+    address_pools::reserve(app, &[address("203.0.113.2")], Some("a printer")).await.unwrap();
     assert!(order(&alice, "web1").await.status.is_client_error());
-    address_pools::unreserve(app, address("203.0.113.2")).await.unwrap();
+    address_pools::unreserve(app, &[address("203.0.113.2")]).await.unwrap();
     order(&alice, "web1").await.data();
     cloud.run_until_idle().await;
-    let gateway = address_pools::unreserve(app, address("203.0.113.1")).await.unwrap_err();
+    let gateway = address_pools::unreserve(app, &[address("203.0.113.1")]).await.unwrap_err();
     assert!(gateway.public.contains("gateway"), "{}", gateway.public);
-    let strange = address_pools::reserve(app, address("203.0.113.9"), None).await.unwrap_err();
+    let strange = address_pools::reserve(app, &[address("203.0.113.9")], None).await.unwrap_err();
     assert_eq!(strange.kind, Kind::NotFound);
     assert!(
-        address_pools::reserve(app, address("2001:db8::1"), None).await.unwrap_err().public.contains("IPv6")
+        address_pools::reserve(app, &[address("2001:db8::1")], None)
+            .await
+            .unwrap_err()
+            .public
+            .contains("IPv6")
     );
-    let long = address_pools::reserve(app, address("203.0.113.2"), Some(&"x".repeat(201))).await.unwrap_err();
+    // All or none: what stands before an address of no pool stays free.
+    let known = [address("203.0.113.2"), address("203.0.113.9")];
+    address_pools::reserve(app, &known, None).await.unwrap_err();
+    assert!(!reserved(&cloud, id).await.contains_key("203.0.113.2"));
+    address_pools::reserve(app, &known[..1], None).await.unwrap();
+    address_pools::unreserve(app, &known).await.unwrap_err();
+    assert!(reserved(&cloud, id).await.contains_key("203.0.113.2"));
+    let long =
+        address_pools::reserve(app, &[address("203.0.113.2")], Some(&"x".repeat(201))).await.unwrap_err();
     assert!(long.public.contains("note"));
 }
 

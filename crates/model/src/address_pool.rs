@@ -22,6 +22,9 @@ const ROUTED_BY_DEFAULT: u8 = 48;
 /// The gateway that every guest uses on IPv6 unless told otherwise: the link-local address of the host's end.
 pub const IPV6_GATEWAY: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
 
+/// Why a gateway is kept from servers.
+pub const GATEWAY: &str = "the gateway";
+
 /// What an operator says of a new pool.
 #[derive(Debug, Clone, Default)]
 pub struct Wanted {
@@ -35,6 +38,50 @@ pub struct Wanted {
     pub resolvers: Vec<IpAddr>,
     /// IPv6: the length of the prefix that each server gets, 64 or 128.
     pub per_server: Option<u8>,
+    /// What is known of the host.
+    pub host: Host,
+}
+
+/// What is known of the host that routes a pool: addresses that its servers must not get, nor the pool's gateway have.
+#[derive(Debug, Clone, Default)]
+pub struct Host {
+    /// Those of its own interfaces.
+    pub own: Vec<IpAddr>,
+    /// The next hops of its routes.
+    pub routers: Vec<IpAddr>,
+    /// Those of other machines that it has spoken with.
+    pub neighbours: Vec<IpAddr>,
+}
+
+impl Host {
+    /// Why an address is kept from servers, where it is.
+    fn keeps(&self, address: Ipv4Addr) -> Option<&'static str> {
+        let address = IpAddr::V4(address);
+        if self.own.contains(&address) {
+            return Some("an address of this host");
+        }
+        self.routers.contains(&address).then_some("this host's router")
+    }
+
+    /// The host gives itself the gateway's address, by which it would lose whoever has that.
+    fn check_gateway(&self, gateway: IpAddr) -> Result<()> {
+        // Those are of one link: the router's on the uplink is not that of the guests on theirs.
+        if matches!(gateway, IpAddr::V6(v6) if v6.is_unicast_link_local()) {
+            return Ok(());
+        }
+        let whose = if self.routers.contains(&gateway) {
+            "this host's own router"
+        } else if self.neighbours.contains(&gateway) {
+            "another machine beside this host"
+        } else {
+            return Ok(());
+        };
+        let why = format!(
+            "The gateway {gateway} is {whose}, but a pool's gateway becomes an address of this host, which could not \
+             reach {gateway} any more: name a free address of the network."
+        );
+        Err(Error::invalid("gateway", why))
+    }
 }
 
 /// A pool that can be stored.
@@ -52,6 +99,8 @@ pub struct NewPool {
     pub per_server: u8,
     /// The IPv4 addresses of the pool, from the first to the last one.
     pub range: Option<(Ipv4Addr, Ipv4Addr)>,
+    /// Those among them that no server gets, and why.
+    pub kept: Vec<(Ipv4Addr, &'static str)>,
 }
 
 impl Wanted {
@@ -60,14 +109,20 @@ impl Wanted {
     /// Errors: `Invalid` naming `addresses`, `netmask`, `gateway`, `resolvers` or `per_server`.
     pub fn check(&self) -> Result<NewPool> {
         let text = self.addresses.trim();
-        let pool = match text.split_once('-') {
+        let mut pool = match text.split_once('-') {
             Some((from, to)) => self.range(from, to)?,
             None if text.contains(':') => self.prefix_v6(text)?,
             None => self.network_v4(text)?,
         };
         check_usable(pool.network, pool.prefix)?;
+        self.host.check_gateway(pool.gateway)?;
         check_resolvers(&pool)?;
+        pool.kept = pool.addresses().filter_map(|it| Some((it, self.why_kept(pool.gateway, it)?))).collect();
         Ok(pool)
+    }
+
+    fn why_kept(&self, gateway: IpAddr, address: Ipv4Addr) -> Option<&'static str> {
+        if gateway == address { Some(GATEWAY) } else { self.host.keeps(address) }
     }
 
     fn network_v4(&self, text: &str) -> Result<NewPool> {
@@ -141,6 +196,7 @@ impl Wanted {
             resolvers: self.resolvers.clone(),
             per_server: 32,
             range: Some((from, to)),
+            kept: Vec::new(),
         })
     }
 
@@ -175,7 +231,7 @@ impl Wanted {
             return Err(Error::invalid("gateway", format!("The gateway {gateway} must be an IPv6 address.")));
         }
         let (resolvers, network) = (self.resolvers.clone(), network.into());
-        Ok(NewPool { network, prefix, gateway, resolvers, per_server, range: None })
+        Ok(NewPool { network, prefix, gateway, resolvers, per_server, range: None, kept: Vec::new() })
     }
 }
 
@@ -356,6 +412,35 @@ mod tests {
             assert!(refused(&v4(special)).contains("addresses"), "{special}");
         }
         assert!(refused(&v6("fe80::/64", None)).contains("link-local"));
+    }
+
+    #[test]
+    fn what_the_host_and_its_router_have_is_kept_from_servers() {
+        let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+        let host = Host {
+            own: vec![ip("192.0.2.1"), ip("2001:db8::1"), ip("10.0.0.7")],
+            routers: vec![ip("192.0.2.2"), ip("fe80::1"), ip("2001:db8::2")],
+            neighbours: vec![ip("192.0.2.9")],
+        };
+        let on = |gateway: &str, wanted: Wanted| {
+            let gateway = (!gateway.is_empty()).then(|| ip(gateway));
+            Wanted { host: host.clone(), gateway, ..wanted }
+        };
+        let whole = v4("192.0.2.0/24");
+        let kept = |(address, why): &(Ipv4Addr, &str)| format!("{address} {why}");
+        let pool = on("192.0.2.254", whole.clone()).check().unwrap();
+        let expected =
+            ["192.0.2.1 an address of this host", "192.0.2.2 this host's router", "192.0.2.254 the gateway"];
+        assert_eq!(pool.kept.iter().map(kept).collect::<Vec<_>>(), expected);
+        let elsewhere = on("", v4("203.0.113.0/24")).check().unwrap();
+        assert_eq!(elsewhere.kept.iter().map(kept).collect::<Vec<_>>(), ["203.0.113.1 the gateway"]);
+
+        assert!(refused(&on("192.0.2.2", whole.clone())).contains("192.0.2.2 is this host's own router"));
+        assert!(refused(&on("192.0.2.9", whole.clone())).contains("192.0.2.9 is another machine"));
+        assert!(refused(&on("2001:db8::2", v6("2001:db8::/64", None))).contains("gateway"));
+        // The host may be a gateway itself, and a link-local address is of one link.
+        assert!(on("", whole).check().is_ok());
+        assert!(on("", v6("2001:db8::/64", None)).check().is_ok());
     }
 
     #[test]

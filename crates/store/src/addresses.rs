@@ -6,6 +6,7 @@ use crate::{names, servers, settings};
 use bulut_model::address::ServerIpv6;
 use bulut_model::address_pool::{NewPool, ROUTED, networks_end, routed_address, single_address};
 use bulut_model::{AddressId, Error, RegionId, Result, ServerId, Timestamp};
+use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
@@ -53,8 +54,8 @@ pub(crate) fn pool(row: &Row) -> Result<Pool, Failure> {
 
 pub(crate) const POOL: &str = "address_pool.id AS pool_id, network, prefix, gateway, resolvers";
 
-/// Adds a pool with its addresses, unless the network is there already. `reserved` ones are never given.
-/// Run it in a transaction.
+/// Adds a pool with its addresses, unless the network is there already. Those with a note are reserved: they are never
+/// given. Run it in a transaction.
 ///
 /// Errors: `AlreadyExists` when one of the addresses is in another pool.
 #[expect(clippy::too_many_arguments, reason = "a pool is its columns; a struct would only rename them")]
@@ -65,7 +66,7 @@ pub async fn ensure_pool(
     prefix: u8,
     gateway: IpAddr,
     resolvers: &[IpAddr],
-    addresses: &[(Ipv4Addr, bool)],
+    addresses: &[(Ipv4Addr, Option<&str>)],
     now: Timestamp,
 ) -> Result<()> {
     let family: i64 = if network.is_ipv4() { 4 } else { 6 };
@@ -95,18 +96,20 @@ async fn insert_addresses(
     s: &impl Session,
     pool: i64,
     (network, prefix): (IpAddr, u8),
-    addresses: &[(Ipv4Addr, bool)],
+    addresses: &[(Ipv4Addr, Option<&str>)],
 ) -> Result<()> {
     for part in addresses.chunks(ROWS) {
-        let places: Vec<String> =
-            (0..part.len()).map(|i| format!("($1, ${}, ${}, 0)", 2 * i + 2, 2 * i + 3)).collect();
+        let places: Vec<String> = (0..part.len())
+            .map(|i| format!("($1, ${}, ${}, ${}, 0)", 3 * i + 2, 3 * i + 3, 3 * i + 4))
+            .collect();
         let mut values = vec![pool.into()];
-        for (address, reserved) in part {
+        for (address, note) in part {
             values.push(address.to_string().into());
-            values.push(i64::from(*reserved).into());
+            values.push(i64::from(note.is_some()).into());
+            values.push((*note).into());
         }
         let sql = format!(
-            "INSERT INTO address (pool_id, address, reserved, released_at) VALUES {}",
+            "INSERT INTO address (pool_id, address, reserved, note, released_at) VALUES {}",
             places.join(", ")
         );
         s.execute(&sql, values).await.map_err(|failure| match failure {
@@ -127,7 +130,7 @@ pub async fn lock_pools(s: &impl Session) -> Result<Vec<Pool>> {
     all_pools(s).await
 }
 
-/// Adds a pool with its addresses; its gateway is reserved. Answers its id. Run it in a transaction, after
+/// Adds a pool with its addresses; those that it keeps are reserved. Answers its id. Run it in a transaction, after
 /// [`lock_pools`] and a look that no other pool overlaps it.
 pub async fn insert_pool(s: &impl Session, region: RegionId, new: &NewPool, now: Timestamp) -> Result<i64> {
     let family: i64 = if new.network.is_ipv4() { 4 } else { 6 };
@@ -149,8 +152,9 @@ pub async fn insert_pool(s: &impl Session, region: RegionId, new: &NewPool, now:
         .await?;
     let row = row.ok_or_else(|| Failure::Fault("a new pool came back without its id".into()))?;
     let id = row.int("id")?;
-    let all: Vec<(Ipv4Addr, bool)> =
-        new.addresses().map(|address| (address, new.gateway == IpAddr::V4(address))).collect();
+    let kept: HashMap<Ipv4Addr, &str> = new.kept.iter().copied().collect();
+    let all: Vec<(Ipv4Addr, Option<&str>)> =
+        new.addresses().map(|address| (address, kept.get(&address).copied())).collect();
     insert_addresses(s, id, (new.network, new.prefix), &all).await?;
     Ok(id)
 }

@@ -3,10 +3,11 @@
 //! Promises: a change holds at once, without a restart.
 
 use super::context::Context;
-use super::failure::Result;
+use super::failure::{Failure, Result};
 use super::settings::Settings;
 use crate::app::App;
 use crate::domain::address_pools;
+use crate::host_addresses;
 use bulut_model::address_pool::Wanted;
 use bulut_store::address_pools::{Entry, Stock};
 use clap::{Args, Subcommand};
@@ -115,16 +116,16 @@ pub async fn run(context: &Context, command: AddressPoolCommand) -> Result<()> {
         }
         AddressPoolCommand::Reserve(reserve) => {
             let app = reserve.settings.open().await?;
+            address_pools::reserve(&app, &reserve.addresses, reserve.note.as_deref()).await?;
             for address in &reserve.addresses {
-                address_pools::reserve(&app, *address, reserve.note.as_deref()).await?;
                 context.output.note(&format!("{address} is reserved."));
             }
             Ok(())
         }
         AddressPoolCommand::Unreserve(unreserve) => {
             let app = unreserve.settings.open().await?;
+            address_pools::unreserve(&app, &unreserve.addresses).await?;
             for address in &unreserve.addresses {
-                address_pools::unreserve(&app, *address).await?;
                 context.output.note(&format!("{address} can be given to servers."));
             }
             Ok(())
@@ -134,12 +135,15 @@ pub async fn run(context: &Context, command: AddressPoolCommand) -> Result<()> {
 
 async fn run_add(context: &Context, add: Add) -> Result<()> {
     let app = add.settings.open().await?;
+    let host = host_addresses::look()
+        .map_err(|why| Failure::broken(format!("cannot look at this host's addresses: {why}")))?;
     let wanted = Wanted {
         addresses: add.addresses,
         netmask: add.netmask,
         gateway: add.gateway,
         resolvers: add.resolvers,
         per_server: add.per_server,
+        host,
     };
     let stock = address_pools::add(&app, &add.region, &wanted).await?;
     if context.output.json {
@@ -148,6 +152,11 @@ async fn run_add(context: &Context, add: Add) -> Result<()> {
         context.output.line(&stock.pool.id.to_string());
     } else {
         context.output.facts(&facts(&app, &stock));
+    }
+    for entry in address_pools::entries(&app, stock.pool.id).await? {
+        if let Some(note) = entry.note.filter(|_| entry.address != stock.pool.gateway) {
+            context.output.note(&format!("{} is reserved: {note}.", entry.address));
+        }
     }
     if address_pools::is_private(stock.pool.network) {
         context.output.note(

@@ -6,11 +6,11 @@
 use crate::app::App;
 use bulut_compute::PoolNetwork;
 use bulut_dns::reverse;
-use bulut_model::address_pool::{Wanted, overlap};
+use bulut_model::address_pool::{GATEWAY, Wanted, overlap};
 use bulut_model::{Error, Result, Timestamp};
 use bulut_store::address_pools::{self, Entry, Stock};
 use bulut_store::addresses::{self, Pool};
-use bulut_store::regions;
+use bulut_store::{Session, regions};
 use std::net::{IpAddr, Ipv4Addr};
 
 /// Longest note on a reserved address, characters.
@@ -54,8 +54,16 @@ pub async fn find(app: &App, id: i64) -> Result<Stock> {
 }
 
 /// The addresses of a pool that are not free.
+///
+/// Errors: `NotFound`.
 pub async fn entries(app: &App, id: i64) -> Result<Vec<Entry>> {
-    address_pools::entries(app.store(), id, rested(app)).await
+    let gateway = find(app, id).await?.pool.gateway;
+    let mut entries = address_pools::entries(app.store(), id, rested(app)).await?;
+    // Pools of earlier releases keep theirs without saying why.
+    for entry in entries.iter_mut().filter(|entry| entry.address == gateway && entry.note.is_none()) {
+        entry.note = Some(GATEWAY.into());
+    }
+    Ok(entries)
 }
 
 /// The zones that hold the names of a pool's addresses: those who delegate the network delegate them.
@@ -107,36 +115,44 @@ pub async fn remove(app: &App, id: i64) -> Result<()> {
     Ok(())
 }
 
-/// Keeps an IPv4 address from servers, or from those that come next where one has it.
+/// Keeps IPv4 addresses from servers, or from those that come next where one has it: all of them or none.
 ///
 /// Errors: `NotFound` for an address of no pool; `Invalid` for IPv6 or a note that is too long.
-pub async fn reserve(app: &App, address: IpAddr, note: Option<&str>) -> Result<()> {
+pub async fn reserve(app: &App, addresses: &[IpAddr], note: Option<&str>) -> Result<()> {
     if note.is_some_and(|note| note.chars().count() > NOTE_MAX || note.chars().any(char::is_control)) {
         let why = format!("The note must be at most {NOTE_MAX} characters on one line.");
         return Err(Error::invalid("note", why));
     }
-    let (address, _) = holding(app, address).await?;
-    address_pools::set_reserved(app.store(), address, true, note).await
+    let tx = app.store().begin().await?;
+    for address in addresses {
+        let (address, _) = holding(&tx, *address).await?;
+        address_pools::set_reserved(&tx, address, true, note).await?;
+    }
+    tx.commit().await
 }
 
-/// Lets servers have an address again.
+/// Lets servers have addresses again: all of them or none.
 ///
 /// Errors: as [`reserve`]; `Invalid` for the gateway of a pool.
-pub async fn unreserve(app: &App, address: IpAddr) -> Result<()> {
-    let (address, pool) = holding(app, address).await?;
-    if pool.gateway == IpAddr::V4(address) {
-        let why = format!("{address} is the gateway of the pool {}; no server can have it.", pool.id);
-        return Err(Error::invalid("address", why));
+pub async fn unreserve(app: &App, addresses: &[IpAddr]) -> Result<()> {
+    let tx = app.store().begin().await?;
+    for address in addresses {
+        let (address, pool) = holding(&tx, *address).await?;
+        if pool.gateway == IpAddr::V4(address) {
+            let why = format!("{address} is the gateway of the pool {}; no server can have it.", pool.id);
+            return Err(Error::invalid("address", why));
+        }
+        address_pools::set_reserved(&tx, address, false, None).await?;
     }
-    address_pools::set_reserved(app.store(), address, false, None).await
+    tx.commit().await
 }
 
-async fn holding(app: &App, address: IpAddr) -> Result<(Ipv4Addr, Pool)> {
+async fn holding(s: &impl Session, address: IpAddr) -> Result<(Ipv4Addr, Pool)> {
     let IpAddr::V4(address) = address else {
         let why = "IPv6 addresses are computed for each server; there are none to keep back.";
         return Err(Error::invalid("address", why));
     };
-    let pool = address_pools::find_holding(app.store(), address).await?;
+    let pool = address_pools::find_holding(s, address).await?;
     let pool = pool.ok_or_else(|| Error::not_found(format!("The address {address} is in no pool.")))?;
     Ok((address, pool))
 }

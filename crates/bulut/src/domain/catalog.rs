@@ -4,7 +4,7 @@ use super::image_recipes;
 use crate::app::App;
 use anyhow::Context as _;
 use bulut_model::address::Ipv4Network;
-use bulut_model::address_pool::IPV6_GATEWAY;
+use bulut_model::address_pool::{GATEWAY, IPV6_GATEWAY};
 use bulut_model::catalog::{Image, ImageKind, Package, Region};
 use bulut_model::{ImageId, Micros, PackageId, RegionId, Result};
 use bulut_store::{Session, addresses, images, packages, regions, settings};
@@ -176,9 +176,13 @@ async fn seed_pool(app: &App, s: &impl Session, region: RegionId, seed: &PoolSee
     if let Ok(network) = Ipv4Network::parse(&seed.network) {
         let gateway = network.first();
         // The gateway is the host's; the two after it are the resolver and spare of QEMU's user network.
-        let kept = [gateway, next(gateway, 1), next(gateway, 2)];
-        let addresses: Vec<(Ipv4Addr, bool)> =
-            network.hosts().map(|address| (address, kept.contains(&address))).collect();
+        let kept = HashMap::from([
+            (gateway, GATEWAY),
+            (next(gateway, 1), "user networking has it"),
+            (next(gateway, 2), "user networking has it"),
+        ]);
+        let addresses: Vec<(Ipv4Addr, Option<&str>)> =
+            network.hosts().map(|address| (address, kept.get(&address).copied())).collect();
         let (prefix, at) = (network.prefix, IpAddr::V4(network.network));
         addresses::ensure_pool(s, region, at, prefix, gateway.into(), &seed.resolvers, &addresses, now)
             .await?;

@@ -102,7 +102,7 @@ async fn a_pool_tells_what_is_free_used_reserved_and_resting(db: Db) {
     assert_eq!(
         told,
         [
-            ("203.0.113.1".into(), None, true, None, None),
+            ("203.0.113.1".into(), None, true, Some("the gateway"), None),
             ("203.0.113.2".into(), None, false, None, Some(at(100))),
             ("203.0.113.3".into(), Some(servers[1]), false, None, None),
             ("203.0.113.6".into(), None, true, Some("a printer"), None),

@@ -129,7 +129,9 @@ pub async fn ensure_pool(
     let network = IpAddr::from([10, 0, net, 0]);
     let resolvers = [IpAddr::from([9, 9, 9, 9]), "2620:fe::fe".parse().unwrap()];
     let gateway = IpAddr::from([10, 0, net, 1]);
-    addresses::ensure_pool(s, region, network, 24, gateway, &resolvers, addresses, START).await
+    let noted = |(address, reserved): &(Ipv4Addr, bool)| (*address, reserved.then_some("a test's"));
+    let addresses: Vec<_> = addresses.iter().map(noted).collect();
+    addresses::ensure_pool(s, region, network, 24, gateway, &resolvers, &addresses, START).await
 }
 
 /// What a new account is made from.
