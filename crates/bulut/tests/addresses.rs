@@ -95,7 +95,7 @@ async fn a_hundred_creates(database: Database) {
     let full = order(&alice, "one-too-many").await;
     assert!(full.status.is_client_error(), "{}", full.status);
     let sentence = full.refusal(full.status.as_u16());
-    assert!(sentence.contains("no free IPv4 address"), "{sentence}");
+    assert!(sentence.contains("no free IPv4 address at the moment; try later"), "{sentence}");
     cloud.run_until_idle().await;
     assert_eq!(alice.servers().await.len(), 100, "a refused order leaves nothing");
 
@@ -105,7 +105,9 @@ async fn a_hundred_creates(database: Database) {
     cloud.run_until_idle().await;
     let now = stock(&cloud, pool).await;
     assert_eq!((now.free(), now.used, now.resting), (Some(0), 0, 100));
-    assert!(order(&alice, "too-early").await.status.is_client_error());
+    let early = order(&alice, "too-early").await;
+    let again = format!("free again at {}", cloud.app().clock().now().plus(REST).wire());
+    assert!(early.status.is_client_error() && early.text.contains(&again), "{}", early.text);
     cloud.app().clock().advance(REST);
     let now = stock(&cloud, pool).await;
     assert_eq!((now.free(), now.used, now.resting), (Some(100), 0, 0));

@@ -207,6 +207,16 @@ async fn take(
     Ok(row.as_ref().map(taken).transpose()?)
 }
 
+/// When the first of a region's resting IPv4 addresses was released; `None` when none rests.
+pub async fn first_resting_ipv4(s: &impl Session, region: RegionId) -> Result<Option<Timestamp>> {
+    let sql = "SELECT MIN(released_at) AS released_at FROM address WHERE pool_id IN \
+         (SELECT id FROM address_pool WHERE region_id = $1 AND family = 4 AND state = 'ready') \
+         AND server_id IS NULL AND further_server_id IS NULL AND reserved = 0 AND released_at > 0";
+    let row = s.one(sql, vec![region.0.into()]).await?;
+    let released = row.map(|row| row.opt_int("released_at")).transpose()?;
+    Ok(released.flatten().map(Timestamp))
+}
+
 /// What a region had to give of IPv6.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TakenIpv6 {

@@ -35,7 +35,7 @@ pub(super) async fn take(
     let quarantine = app.config().address_quarantine();
     let ipv4 = addresses::take_ipv4(tx, region, server, now, quarantine).await?;
     if ipv4.is_none() && addresses::has_ipv4(tx, region).await? {
-        return Err(full("The region has no free IPv4 address at the moment; try later."));
+        return Err(no_ipv4(app, tx, region).await?);
     }
     match addresses::take_ipv6(tx, region, server, now, quarantine).await? {
         TakenIpv6::Taken(_) => Ok(()),
@@ -47,6 +47,18 @@ pub(super) async fn take(
 
 fn full(why: &str) -> Error {
     Error::new(Kind::Capacity, why)
+}
+
+/// What is said to whom no IPv4 address could be given: when the next one has rested, or that all are taken.
+async fn no_ipv4(app: &App, tx: &Tx, region: RegionId) -> Result<Error> {
+    let when = match addresses::first_resting_ipv4(tx, region).await? {
+        Some(released) => {
+            let rested = released.plus(app.config().address_quarantine());
+            format!("the next one is free again at {}", rested.wire())
+        }
+        None => "try later".to_owned(),
+    };
+    Ok(full(&format!("The region has no free IPv4 address at the moment; {when}.")))
 }
 
 /// An address of a server.
@@ -148,9 +160,10 @@ async fn take_further(app: &App, tx: &Tx, server: &Server, now: Timestamp) -> Re
     }
     let quarantine = app.config().address_quarantine();
     let taken = addresses::take_further(tx, server.region, server.id, now, quarantine).await?;
-    let (_, address) =
-        taken.ok_or_else(|| full("The region has no free IPv4 address at the moment; try later."))?;
-    Ok(address)
+    match taken {
+        Some((_, address)) => Ok(address),
+        None => Err(no_ipv4(app, tx, server.region).await?),
+    }
 }
 
 /// A server lets go of a further address; its rest begins. What it has not got is none to let go of.
