@@ -25,8 +25,12 @@ impl Ipv4Network {
         let network: Ipv4Addr = address.parse().map_err(|_| refuse())?;
         let prefix: u8 = prefix.parse().map_err(|_| refuse())?;
         let this = Self { network, prefix };
-        if !(8..=30).contains(&prefix) || u32::from(network) & !this.mask_bits() != 0 {
+        if !(8..=30).contains(&prefix) {
             return Err(refuse());
+        }
+        let begins = Ipv4Addr::from(u32::from(network) & this.mask_bits());
+        if begins != network {
+            return Err(format!("'{text}' is an address within a network, which is {begins}/{prefix}"));
         }
         Ok(this)
     }

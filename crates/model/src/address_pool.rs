@@ -127,8 +127,8 @@ impl Wanted {
 
     fn network_v4(&self, text: &str) -> Result<NewPool> {
         let network = Ipv4Network::parse(text).map_err(|why| {
-            let or = "a range like 10.0.0.10-10.0.0.99, or an IPv6 prefix like 2001:db8::/48";
-            Error::invalid("addresses", format!("{why}; {or}."))
+            let or = "write that, a range like 10.0.0.10-10.0.0.99, or an IPv6 prefix like 2001:db8::/48";
+            Error::invalid("addresses", format!("{why}; {or}. A pool is a /16 at most."))
         })?;
         if self.netmask.is_some() {
             let why = "The netmask goes with a range; a network like 10.0.0.0/24 says its own.";
@@ -412,6 +412,7 @@ mod tests {
             assert!(refused(&v4(special)).contains("addresses"), "{special}");
         }
         assert!(refused(&v6("fe80::/64", None)).contains("link-local"));
+        assert!(refused(&v4("203.0.113.5/24")).contains("203.0.113.0/24; write that"));
     }
 
     #[test]

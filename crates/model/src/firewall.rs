@@ -269,13 +269,24 @@ impl Parts<'_> {
                 Protocol::from_word(&word).ok_or_else(|| wrong("protocol", &word, "tcp, udp, icmp or any"))?
             }
         };
-        let ports = unless_any(self.ports).map(|text| text.parse::<Ports>()).transpose()?;
+        let ports = unless_any(self.ports).map(|text| read_ports(&text)).transpose()?;
         let network = unless_any(self.network).map(|text| text.parse::<Network>()).transpose();
         let network =
             network.map_err(|why| Error::invalid("network", format!("In network, {why}; or say any.")))?;
         let rule = FirewallRule { direction, action, protocol, ports, network };
         rule.check().map(|()| rule)
     }
+}
+
+/// Ports, where in a row of words a network may stand by mistake.
+fn read_ports(text: &str) -> Result<Ports> {
+    text.parse::<Ports>().map_err(|error| {
+        if text.parse::<Network>().is_err() {
+            return error;
+        }
+        let why = format!("'{text}' stands where ports belong, which come before the network: any {text}.");
+        Error::invalid("ports", why)
+    })
 }
 
 /// Whether all rules of a list can be.
@@ -324,6 +335,15 @@ mod tests {
         for bad in ["", "0", "0-5", "90-80", "65536", "+80", "-80", "80-", "80,443", "http"] {
             assert!(bad.parse::<Ports>().unwrap_err().public.contains("ports"), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_network_in_the_ports_place_is_shown_its_own() {
+        for network in ["192.0.2.0/24", "192.0.2.7", "2001:db8::/32"] {
+            let why = format!("in allow tcp {network}").parse::<FirewallRule>().unwrap_err().public;
+            assert!(why.contains(&format!("any {network}.")), "{why}");
+        }
+        assert!("in allow tcp http".parse::<FirewallRule>().unwrap_err().public.contains("8000-8100"));
     }
 
     #[test]
