@@ -5,10 +5,10 @@ use super::context::Context;
 use super::failure::{Failure, Result};
 use super::settings::Settings;
 use crate::app::App;
-use crate::domain::{rates, traffic};
-use bulut_model::ServerId;
+use crate::domain::{prices, rates, traffic};
 use bulut_model::rate::parse_bps;
 use bulut_model::traffic_month::{AtLimit, BYTES_PER_TB, Month};
+use bulut_model::{Micros, ServerId};
 use bulut_store::traffic_months::Line;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
@@ -139,6 +139,9 @@ async fn set_at_limit(
         AtLimit::Stop => "are stopped",
     };
     context.output.note(&format!("Servers of {package} {what} when their traffic is used up."));
+    if action == AtLimit::Bill && prices::traffic_of(app, package).await? == Micros::ZERO {
+        context.output.note("But traffic costs nothing yet: `bulut price set traffic` says what a GB costs.");
+    }
     Ok(())
 }
 

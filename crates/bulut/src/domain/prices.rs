@@ -70,6 +70,14 @@ pub async fn set(app: &App, what: &str, package: Option<&str>, price: Micros) ->
     prices::get(app.store(), of).await
 }
 
+/// What a GB of a package's traffic costs beyond what it includes.
+///
+/// Errors: `NotFound` for the package.
+pub async fn traffic_of(app: &App, package: &str) -> Result<Micros> {
+    let package = package_id(app, package).await?;
+    Ok(prices::get(app.store(), Priced::Traffic(Some(package))).await?.unit)
+}
+
 /// All prices with their packages' slugs, oldest first: those that hold now, or all versions.
 pub async fn list(app: &App, all_versions: bool) -> Result<Vec<(Price, Option<String>)>> {
     let slugs: HashMap<PackageId, String> =
