@@ -28,7 +28,7 @@ pub enum PackageCommand {
 pub struct Rate {
     /// Slug of the package; all packages are shown if absent
     package: Option<String>,
-    /// What servers receive, bits per second: 512k, 100M, 1G, unlimited
+    /// What servers receive, bits per second: 512k, 100M, 1G; unlimited or 0 for as fast as it goes
     #[arg(long, value_name = "RATE", requires = "package")]
     down: Option<String>,
     /// What servers send

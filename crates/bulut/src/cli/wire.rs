@@ -154,6 +154,17 @@ pub struct Endpoint {
     pub port: u16,
 }
 
+impl fmt::Display for Endpoint {
+    /// With brackets around an IPv6 address, which has colons of its own.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
+    }
+}
+
 /// What the native API adds to a server.
 #[derive(Debug, Clone, Deserialize)]
 pub struct NativeServer {

@@ -128,7 +128,13 @@ fn tun() -> Finding {
     let opened = std::fs::OpenOptions::new().read(true).write(true).open("/dev/net/tun");
     match opened {
         Ok(_) => Finding::ok("tun", "/dev/net/tun can be opened"),
-        Err(why) => Finding::warn("tun", format!("/dev/net/tun cannot be opened: {why}"), "modprobe tun"),
+        Err(why) => {
+            let mend = match why.kind() {
+                std::io::ErrorKind::PermissionDenied => "run as root; user networking does without it",
+                _ => "modprobe tun",
+            };
+            Finding::warn("tun", format!("/dev/net/tun cannot be opened: {why}"), mend)
+        }
     }
 }
 

@@ -91,10 +91,10 @@ pub async fn until_reachable(context: &Context, cloud: &Cloud, id: u64, limit: D
                 Ok(()) => return Ok(ssh),
                 Err(why) => {
                     if told.as_ref() != Some(&ssh) {
-                        progress.say(&format!("Waiting for ssh at {}:{} …", ssh.host, ssh.port));
+                        progress.say(&format!("Waiting for ssh at {ssh} …"));
                         told = Some(ssh.clone());
                     }
-                    format!("no ssh server answers at {}:{} ({why})", ssh.host, ssh.port)
+                    format!("no ssh server answers at {ssh} ({why})")
                 }
             },
         };
