@@ -354,6 +354,14 @@ async fn events(customer: &Customer<'_>) -> usize {
     customer.send("GET", "/v1/event/list", "").await.data().as_array().unwrap().len()
 }
 
+/// What the owner is told of the limit, and by the last event.
+async fn limit(customer: &Customer<'_>, server: i64) -> (Value, String) {
+    let native = customer.send("GET", &format!("/v2/servers/{server}"), "").await.json();
+    let events = customer.send("GET", "/v1/event/list", "").await.data();
+    let last = events.as_array().unwrap().last().unwrap()["message"].as_str().unwrap_or_default().to_owned();
+    (native["traffic_limit"].clone(), last)
+}
+
 async fn rates_follow_the_package_and_the_limit(database: Database) {
     let cloud = TestCloud::on(database).await;
     let app = cloud.app();
@@ -392,6 +400,12 @@ async fn rates_follow_the_package_and_the_limit(database: Database) {
     let (_, lines) = traffic_verbs::month(app, None).await.unwrap();
     assert!(lines.iter().any(|line| line.server == ServerId(server) && line.slowed_at.is_some()));
     assert_eq!(nic(&cloud, other).rates.down_bps, 100_000_000, "only who has used it");
+    let slowed_at = lines.iter().find(|line| line.server == ServerId(server)).unwrap().slowed_at.unwrap();
+    let (held, message) = limit(&alice, server).await;
+    let until = "2026-02-01T00:00:00Z";
+    assert_eq!(held, json!({"action": "slow", "since": slowed_at.wire(), "until": until}));
+    assert!(message.contains("slowed down until 2026-02-01T00:00:00Z"), "{message}");
+    assert_eq!(limit(&alice, other).await.0, Value::Null);
     // It stays so over a restart of the machine, and the operator may let it use more.
     alice.send("POST", &format!("/v1/server/{server}/stop"), "").await.data();
     cloud.run_until_idle().await;
@@ -401,6 +415,7 @@ async fn rates_follow_the_package_and_the_limit(database: Database) {
     traffic_verbs::set_allowed(app, ServerId(server), true).await.unwrap();
     a_look(&cloud).await;
     assert_eq!(machine(&cloud), (100_000_000, 0));
+    assert_eq!(limit(&alice, server).await, (Value::Null, "The server has the rates of its package.".into()));
     traffic_verbs::set_allowed(app, ServerId(server), false).await.unwrap();
     a_look(&cloud).await;
     assert_eq!(machine(&cloud), (2_000_000, 2_000_000));

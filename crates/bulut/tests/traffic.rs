@@ -146,6 +146,11 @@ async fn events(customer: &Customer<'_>) -> Vec<(String, i64)> {
     events.as_array().unwrap().iter().map(word).collect()
 }
 
+/// What its owner is told of the limit.
+async fn limit(customer: &Customer<'_>, server: i64) -> serde_json::Value {
+    customer.send("GET", &format!("/v2/servers/{server}"), "").await.json()["traffic_limit"].clone()
+}
+
 async fn a_used_up_server_is_stopped(database: Database) {
     let cloud = TestCloud::on(database).await;
     let alice = cloud.customer("alice").await;
@@ -155,6 +160,7 @@ async fn a_used_up_server_is_stopped(database: Database) {
     let before = events(&alice).await.len();
     reconciler::hold_to_limits(cloud.app()).await.unwrap();
     assert_eq!(events(&alice).await.len(), before, "it has moved next to nothing");
+    assert_eq!(limit(&alice, server).await, serde_json::Value::Null);
 
     use_up(&cloud, server).await;
     assert_eq!(state(&alice).await, "Stopped");
@@ -162,7 +168,16 @@ async fn a_used_up_server_is_stopped(database: Database) {
     assert_eq!(seen.len(), before + 1, "its owner sees the event");
     assert_eq!(seen.last().unwrap().1, 1);
     let (_, lines) = verbs::month(cloud.app(), None).await.unwrap();
-    assert!(lines[0].stopped_at.is_some() && lines[0].used.must_stop());
+    assert!(lines[0].used.must_stop());
+    let held = limit(&alice, server).await;
+    let since = lines[0].stopped_at.unwrap().wire();
+    assert_eq!(held, serde_json::json!({"action": "stop", "since": since, "until": "2026-02-01T00:00:00Z"}));
+    let all = alice.send("GET", "/v1/event/list", "").await.data();
+    let message = all[before]["message"].as_str().unwrap();
+    assert!(
+        message.contains("traffic") && message.contains("stopped until 2026-02-01T00:00:00Z"),
+        "{message}"
+    );
 
     for verb in ["start", "reboot"] {
         let refusal = alice.send("POST", &format!("/v1/server/{server}/{verb}"), "").await;
@@ -185,6 +200,7 @@ async fn a_used_up_server_is_stopped(database: Database) {
     reconciler::hold_to_limits(cloud.app()).await.unwrap();
     cloud.run_until_idle().await;
     assert_eq!(state(&alice).await, "Running");
+    assert_eq!(limit(&alice, server).await, serde_json::Value::Null);
     // Taken back, it is stopped again.
     verbs::set_allowed(cloud.app(), ServerId(server), false).await.unwrap();
     reconciler::hold_to_limits(cloud.app()).await.unwrap();
@@ -194,6 +210,7 @@ async fn a_used_up_server_is_stopped(database: Database) {
     // The next month begins anew, and ends as it did.
     go_to(&cloud, "2026-02-01T00:00:00Z");
     let alice = cloud.sign_in(&account).await;
+    assert_eq!(limit(&alice, server).await, serde_json::Value::Null, "it may be started");
     power(&alice, server, "start").await;
     cloud.run_until_idle().await;
     cloud.app().clock().advance(MINUTE);

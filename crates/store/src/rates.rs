@@ -23,7 +23,7 @@ pub struct PackageRates {
 pub struct Wanted {
     /// The rates.
     pub rates: Rates,
-    /// They are those of a server that is slowed down.
+    /// They are less than the package's, since the server is slowed down.
     pub is_slow: bool,
 }
 
@@ -88,9 +88,9 @@ pub async fn wanted(s: &impl Session, server: ServerId, month: Month) -> Result<
                package.slow_bps AS slow_bps FROM server JOIN package ON package.id = server.package_id \
                WHERE server.id = $1";
     let Some(row) = s.one(sql, vec![server.0.into()]).await? else { return Ok(None) };
-    let (rates, is_slow) = (rates(&row)?, used.must_slow());
-    let rates = if is_slow { rates.at_most(row.unsigned("slow_bps")?) } else { rates };
-    Ok(Some(Wanted { rates, is_slow }))
+    let full = rates(&row)?;
+    let rates = if used.must_slow() { full.at_most(row.unsigned("slow_bps")?) } else { full };
+    Ok(Some(Wanted { rates, is_slow: rates != full }))
 }
 
 /// The servers of a node whose machines were told other rates than they should have in this month (see [`wanted`]), with

@@ -121,6 +121,17 @@ pub async fn list_to_bill(
     s.all(&sql, vec![node.0.into(), month.0.into()]).await?.iter().map(found).collect()
 }
 
+/// When the house last stopped a server in a month for having used all, and when it last slowed it down.
+pub async fn acted(
+    s: &impl Session,
+    server: ServerId,
+    month: Month,
+) -> Result<(Option<Timestamp>, Option<Timestamp>)> {
+    let sql = "SELECT stopped_at, slowed_at FROM traffic_month WHERE server_id = $1 AND month = $2";
+    let Some(row) = s.one(sql, vec![server.0.into(), month.0.into()]).await? else { return Ok((None, None)) };
+    Ok((row.opt_int("stopped_at")?.map(Timestamp), row.opt_int("slowed_at")?.map(Timestamp)))
+}
+
 /// Remembers that the house stopped a server.
 pub async fn set_stopped(s: &impl Session, server: ServerId, month: Month, now: Timestamp) -> Result<()> {
     let sql = "UPDATE traffic_month SET stopped_at = $3 WHERE server_id = $1 AND month = $2";

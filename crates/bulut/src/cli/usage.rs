@@ -45,6 +45,10 @@ pub async fn run(context: &Context, usage: Usage) -> Result<()> {
     let query = [("id", id.as_str()), ("from", &begin), ("to", &now.wire()), ("step", "day")];
     let used = parse(cloud.get("/v1/usage/list", &query).await?)?;
     context.output.note(&so_far(month, used, &server.bandwidth.0));
+    let native: wire::NativeServer = cloud.read(&format!("/v2/servers/{id}")).await?;
+    if let Some(limit) = native.traffic_limit {
+        context.output.note(&format!("The server is {}.", server::show::held(&limit)));
+    }
     Ok(())
 }
 

@@ -186,9 +186,24 @@ pub struct NativeServer {
     /// How fast it is.
     #[serde(default)]
     pub rates: Rates,
+    /// What it is held to because its traffic is used up.
+    #[serde(default)]
+    pub traffic_limit: Option<TrafficLimit>,
     /// Frames that were dropped because its machine had no right to send them.
     #[serde(default)]
     pub forged_frames: u64,
+}
+
+/// What a server is held to because it has used all the traffic that its package includes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrafficLimit {
+    /// `slow` or `stop`.
+    pub action: String,
+    /// UTC.
+    #[serde(default)]
+    pub since: Option<String>,
+    /// UTC.
+    pub until: String,
 }
 
 /// Bits per second in each direction; none where nothing holds them back.

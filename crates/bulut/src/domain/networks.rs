@@ -7,6 +7,7 @@ use crate::domain::access::Caller;
 use crate::domain::changes::Change;
 use crate::domain::plans::{NetworkPlan, Plan};
 use crate::domain::servers;
+use crate::domain::traffic::{Held, held};
 use bulut_model::operation::OperationKind;
 use bulut_model::rate::Rates;
 use bulut_model::server::Server;
@@ -22,6 +23,8 @@ pub struct Network {
     pub further: Vec<Ipv4Addr>,
     /// How fast it is now.
     pub rates: Rates,
+    /// What it is held to because its traffic is used up.
+    pub held: Option<Held>,
     /// Frames that were dropped because the machine had no right to send them, of all its life.
     pub forged_frames: u64,
 }
@@ -30,11 +33,13 @@ pub struct Network {
 ///
 /// Errors: `NotFound`.
 pub async fn get(app: &App, caller: &Caller, id: ServerId) -> Result<Network> {
-    let id = servers::get(app, caller, id).await?.id;
+    let server = servers::get(app, caller, id).await?;
+    let id = server.id;
     let further = addresses::further(app.store(), id).await?;
     Ok(Network {
         further: further.into_iter().map(|taken| taken.address).collect(),
         rates: rates::of_server(app.store(), id).await?,
+        held: held(app, &server).await?,
         forged_frames: traffic::forged_frames(app.store(), id).await?,
     })
 }

@@ -5,6 +5,7 @@
 
 use crate::app::App;
 use crate::domain::plans::{NetworkPlan, Plan};
+use crate::domain::traffic;
 use bulut_model::operation::OperationKind;
 use bulut_model::rate::Rates;
 use bulut_model::traffic_month::Month;
@@ -84,9 +85,14 @@ pub async fn tell(app: &App, id: ServerId, account: AccountId) -> Result<Option<
     let plan = Plan { network, ..Plan::of(&server) }.to_json()?;
     let subject = Subject { account, server: id, snapshot: None, node: server.node };
     let operation = operations::insert(&tx, OperationKind::ServerNetwork, subject, &plan, now).await?;
-    if wanted.is_slow {
-        traffic_months::set_slowed(&tx, id, month, now).await?;
-    }
+    let remark = match traffic_months::find(&tx, id, month).await? {
+        Some(used) if wanted.is_slow => {
+            traffic_months::set_slowed(&tx, id, month, now).await?;
+            traffic::used_up(&used, "slowed down")
+        }
+        Some(_) | None => "The server has the rates of its package.".to_owned(),
+    };
+    operations::remark(&tx, operation, Some(&remark)).await?;
     tx.commit().await?;
     app.work().notify_one();
     tracing::info!(

@@ -10,13 +10,13 @@ use crate::domain::servers;
 use bulut_compute::{DriverError, Usage};
 use bulut_model::error::Kind;
 use bulut_model::operation::OperationKind;
-use bulut_model::server::Power;
+use bulut_model::server::{Power, Server};
 use bulut_model::traffic::{Minute, Reading, Sample, Step, Window};
-use bulut_model::traffic_month::{AtLimit, Month};
+use bulut_model::traffic_month::{AtLimit, Month, MonthUse};
 use bulut_model::{AccountId, Error, NodeId, OperationId, Result, ServerId, Timestamp};
 use bulut_store::operations::Subject;
 use bulut_store::traffic_months::{self, Line};
-use bulut_store::{Session, accounts, intervals, operations, servers as server_rows, traffic};
+use bulut_store::{Session, accounts, intervals, operations, rates, servers as server_rows, traffic};
 use std::time::Duration;
 
 /// Most points in one answer.
@@ -128,6 +128,45 @@ pub async fn set_allowed(app: &App, id: ServerId, allowed: bool) -> Result<Month
     Ok(month)
 }
 
+/// What a server is held to because it has used all the traffic that its package includes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Held {
+    /// Whether it is slowed down or stopped.
+    pub action: AtLimit,
+    /// Since when, if the house did it.
+    pub since: Option<Timestamp>,
+    /// When the month is over.
+    pub until: Timestamp,
+}
+
+/// What a server is held to at this moment; none as long as its machine is as fast, and may run, as its package says.
+pub(super) async fn held(app: &App, server: &Server) -> Result<Option<Held>> {
+    let (s, id, month) = (app.store(), server.id, Month::of(app.clock().now()));
+    let Some(used) = traffic_months::find(s, id, month).await? else { return Ok(None) };
+    let (stopped_at, slowed_at) = traffic_months::acted(s, id, month).await?;
+    let until = month.next().begin();
+    if used.must_stop() {
+        let stopped = Held { action: AtLimit::Stop, since: stopped_at, until };
+        return Ok((server.power != Power::Running).then_some(stopped));
+    }
+    // Not before its machine was told.
+    let wanted = rates::wanted(s, id, month).await?.filter(|wanted| wanted.is_slow);
+    let Some(wanted) = wanted else { return Ok(None) };
+    let slowed = Held { action: AtLimit::Slow, since: slowed_at, until };
+    Ok((rates::of_server(s, id).await? == wanted.rates).then_some(slowed))
+}
+
+/// What the event says of a server that is `slowed down` or `stopped`.
+pub(super) fn used_up(used: &MonthUse, what: &str) -> String {
+    format!(
+        "The server has used the {} TB of traffic that its package includes in {}: it is {what} until {}, unless it gets \
+         a larger package.",
+        used.traffic_tb,
+        used.month,
+        used.month.next().begin().wire(),
+    )
+}
+
 /// Checks that the server has not used up its month, before it is started.
 ///
 /// Errors: `Quota`, which says until when.
@@ -184,6 +223,7 @@ pub async fn stop_at_limit(app: &App, id: ServerId, account: AccountId) -> Resul
     let operation = operations::insert(&tx, kind, subject, &Plan::default().to_json()?, now).await?;
     server_rows::set_power(&tx, id, Power::Stopping).await?;
     traffic_months::set_stopped(&tx, id, month, now).await?;
+    operations::remark(&tx, operation, Some(&used_up(&used, "stopped"))).await?;
     tx.commit().await?;
     app.work().notify_one();
     tracing::warn!(

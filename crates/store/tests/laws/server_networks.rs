@@ -209,6 +209,8 @@ async fn servers_that_should_be_told_other_rates_are_found(db: Db) {
     traffic::add(s, server, &sample(1)).await.unwrap();
     check(Rates { down_bps: 60_000_000, ..FAST }, true, "all is used, and one direction is slow enough")
         .await;
+    rates::set(s, "eos1", Rates { down_bps: 1000, up_bps: 1000 }).await.unwrap();
+    check(Rates { down_bps: 1000, up_bps: 1000 }, false, "the package is slower").await;
     rates::set(s, "eos1", Rates::default()).await.unwrap();
     check(Rates { down_bps: 60_000_000, up_bps: 60_000_000 }, true, "the package has none").await;
     traffic_months::set_allowed(s, server, month, true).await.unwrap();

@@ -86,6 +86,7 @@ async fn view(app: &App, caller: &Caller, id: ServerId) -> Result<ServerView, Er
         powers_off_at,
         further_ipv4: network.further.iter().map(ToString::to_string).collect(),
         rates: network.rates.into(),
+        traffic_limit: network.held.map(Into::into),
         forged_frames: network.forged_frames,
         ..server.into()
     })

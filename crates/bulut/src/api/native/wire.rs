@@ -9,7 +9,9 @@ pub use invoices::{InvoiceExplained, InvoiceView};
 use crate::domain::addresses::{self, Held};
 use crate::domain::firewalls;
 use crate::domain::names::Called;
+use crate::domain::traffic;
 use bulut_compute::SetupStatus;
+use bulut_model::Timestamp;
 use bulut_model::api_key::ApiKey;
 use bulut_model::firewall::{Action, Direction, FirewallRule, Protocol};
 use bulut_model::payment::Payment;
@@ -106,6 +108,8 @@ pub struct ServerView {
     pub further_ipv4: Vec<String>,
     /// How fast it is now.
     pub rates: RatesView,
+    /// What it is held to because it has used all the traffic that its package includes; none otherwise.
+    pub traffic_limit: Option<TrafficLimit>,
     /// Frames that were dropped because the machine had no right to send them, of all its life.
     pub forged_frames: u64,
     /// Where its ssh port is reached from the node: its own address, or a forwarded port on loopback.
@@ -124,6 +128,24 @@ pub struct ServerView {
     pub active_operations: Vec<i64>,
     /// Tags.
     pub tags: Vec<String>,
+}
+
+/// What a server is held to until its month is over, or it gets a larger package.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub struct TrafficLimit {
+    /// `slow`: it is slowed down. `stop`: it was stopped and cannot be started.
+    pub action: &'static str,
+    /// Since when the house has done that, UTC; none where it did not have to.
+    pub since: Option<String>,
+    /// When the month is over, UTC.
+    pub until: String,
+}
+
+impl From<traffic::Held> for TrafficLimit {
+    fn from(held: traffic::Held) -> Self {
+        let (since, until) = (held.since.map(Timestamp::wire), held.until.wire());
+        Self { action: held.action.as_str(), since, until }
+    }
 }
 
 /// Bits per second in each direction; none where nothing holds them back.
@@ -435,6 +457,7 @@ impl From<Server> for ServerView {
             }),
             further_ipv4: Vec::new(),
             rates: RatesView::default(),
+            traffic_limit: None,
             forged_frames: 0,
             ssh: server.ssh_endpoint.as_deref().and_then(Endpoint::parse),
             in_pool: server.in_pool,

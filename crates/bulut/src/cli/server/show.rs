@@ -4,7 +4,7 @@ use super::One;
 use crate::cli::cloud::{Cloud, parse};
 use crate::cli::context::Context;
 use crate::cli::failure::Result;
-use crate::cli::wire::{Endpoint, NativeServer, Network, Rates, Server};
+use crate::cli::wire::{Endpoint, NativeServer, Network, Rates, Server, TrafficLimit};
 use bulut_model::rate::Bps;
 use serde_json::Value;
 
@@ -32,6 +32,7 @@ pub async fn print(context: &Context, cloud: &Cloud, id: u64) -> Result<()> {
             server.insert("powers_off_at".into(), native.powers_off_at.into());
             server.insert("further_ipv4".into(), native.further_ipv4.into());
             server.insert("rates".into(), serde_json::json!(native.rates));
+            server.insert("traffic_limit".into(), serde_json::json!(native.traffic_limit));
             server.insert("forged_frames".into(), native.forged_frames.into());
         }
         context.output.json(&value);
@@ -66,6 +67,7 @@ fn facts(server: Server, native: NativeServer) -> Vec<(&'static str, String)> {
         ("further", native.further_ipv4.join(", ")),
         ("IPv6", address(&server.networks.v6)),
         ("rates", rates(native.rates)),
+        ("traffic", native.traffic_limit.as_ref().map(held).unwrap_or_default()),
         ("forgeries", forgeries(native.forged_frames)),
         ("ssh", native.ssh.map(|ssh| ssh_command(&ssh)).unwrap_or_default()),
         ("run mode", mode),
@@ -86,6 +88,16 @@ fn address(network: &Network) -> String {
 fn rates(rates: Rates) -> String {
     let (down, up) = (Bps(rates.down_bps.unwrap_or(0)), Bps(rates.up_bps.unwrap_or(0)));
     if rates == Rates::default() { String::new() } else { format!("{down} down, {up} up, bits per second") }
+}
+
+/// To what a server is held, since when and until when.
+pub fn held(limit: &TrafficLimit) -> String {
+    let what = if limit.action == "slow" { "slowed down" } else { "stopped" };
+    let since = limit.since.as_ref().map(|since| format!(" since {since}")).unwrap_or_default();
+    let until = &limit.until;
+    format!(
+        "{what}{since} until {until}, or until it gets a larger package: all traffic that its package includes is used"
+    )
 }
 
 fn forgeries(frames: u64) -> String {
@@ -109,6 +121,27 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_server_that_is_held_says_to_what_since_when_and_until_when() {
+        let said = |limit: Value| {
+            let server = serde_json::from_value(serde_json::json!({
+                "id": 7, "name": "web1", "state": "Stopped", "active_events": []
+            }));
+            let native =
+                serde_json::from_value(serde_json::json!({"run_mode": "normal", "traffic_limit": limit}));
+            let facts = facts(server.unwrap(), native.unwrap());
+            facts.into_iter().find(|(name, _)| *name == "traffic").unwrap().1
+        };
+        let (since, until) = ("2026-01-09T12:00:00Z", "2026-02-01T00:00:00Z");
+        assert_eq!(
+            said(serde_json::json!({"action": "slow", "since": since, "until": until})),
+            "slowed down since 2026-01-09T12:00:00Z until 2026-02-01T00:00:00Z, or until it gets a larger package: all \
+             traffic that its package includes is used"
+        );
+        let unknown = said(serde_json::json!({"action": "stop", "since": null, "until": until}));
+        assert!(unknown.starts_with("stopped until 2026-02-01T00:00:00Z, or"), "{unknown}");
+    }
+
+    #[test]
     fn what_a_server_has_not_is_not_shown() {
         let server = serde_json::from_value(serde_json::json!({
             "id": 7, "name": "web1", "state": "Running", "cpu": 1, "memory": 1, "disk": 20, "active_events": [],
@@ -122,7 +155,7 @@ mod tests {
         assert_eq!(find("ssh"), Some("ssh -p 2201 root@127.0.0.1"));
         assert_eq!(find("run mode"), Some("safe, off at 2026-01-08T00:00:00Z if it goes on idling"));
         assert_eq!(find("IPv6"), None);
-        for none in ["under way", "rates", "forgeries", "further"] {
+        for none in ["under way", "rates", "traffic", "forgeries", "further"] {
             assert_eq!(find(none), None);
         }
         assert_eq!(
