@@ -23,6 +23,8 @@ pub struct Line {
     pub slowed_at: Option<Timestamp>,
     /// Frames that were dropped because it had no right to send them, of all its life.
     pub forged_frames: u64,
+    /// When the server was destroyed, if it was.
+    pub destroyed_at: Option<Timestamp>,
 }
 
 const USE: &str = "server.traffic_tb AS traffic_tb, package.at_traffic_limit AS at_traffic_limit, \
@@ -58,7 +60,7 @@ pub async fn list(s: &impl Session, month: Month) -> Result<Vec<Line>> {
     let sql = format!(
         "SELECT {USE}, server.id AS id, server.name AS name, account.email AS email, package.slug AS package, \
          traffic_month.stopped_at AS stopped_at, traffic_month.slowed_at AS slowed_at, \
-         server.forged_frames AS forged_frames FROM traffic_month \
+         server.forged_frames AS forged_frames, server.destroyed_at AS destroyed_at FROM traffic_month \
          JOIN server ON server.id = traffic_month.server_id JOIN package ON package.id = server.package_id \
          JOIN account ON account.id = server.account_id WHERE traffic_month.month = $1 \
          ORDER BY traffic_month.received_bytes + traffic_month.sent_bytes DESC, server.id"
@@ -73,6 +75,7 @@ pub async fn list(s: &impl Session, month: Month) -> Result<Vec<Line>> {
             stopped_at: row.opt_int("stopped_at")?.map(Timestamp),
             slowed_at: row.opt_int("slowed_at")?.map(Timestamp),
             forged_frames: row.unsigned("forged_frames")?,
+            destroyed_at: row.opt_int("destroyed_at")?.map(Timestamp),
         })
     };
     s.all(&sql, vec![month.0.into()]).await?.iter().map(line).collect()

@@ -170,14 +170,15 @@ const HEAD: [&str; 11] = [
 ];
 
 fn row(line: &Line) -> Vec<String> {
-    let note = match (line.used.is_allowed_more, line.stopped_at, line.slowed_at) {
-        (true, ..) => "allowed more".to_owned(),
-        (false, Some(at), _) => format!("stopped {}", at.wire()),
-        (false, None, Some(at)) => format!("slowed down {}", at.wire()),
-        (false, None, None) if line.used.billable_bytes() > 0 => {
+    let note = match (line.destroyed_at, line.used.is_allowed_more, line.stopped_at, line.slowed_at) {
+        (Some(at), ..) => format!("destroyed {}", at.wire()),
+        (None, true, ..) => "allowed more".to_owned(),
+        (None, false, Some(at), _) => format!("stopped {}", at.wire()),
+        (None, false, None, Some(at)) => format!("slowed down {}", at.wire()),
+        (None, false, None, None) if line.used.billable_bytes() > 0 => {
             format!("{} GB beyond", gigabytes(line.used.billable_bytes()))
         }
-        (false, None, None) => String::new(),
+        (None, false, None, None) => String::new(),
     };
     vec![
         line.server.to_string(),
@@ -210,12 +211,14 @@ fn value(line: &Line) -> Value {
         "slowed_at": line.slowed_at.map(|at| at.wire()),
         "billable_bytes": line.used.billable_bytes(),
         "forged_frames": line.forged_frames,
+        "destroyed_at": line.destroyed_at.map(|at| at.wire()),
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bulut_model::Timestamp;
     use bulut_model::traffic_month::MonthUse;
 
     fn line() -> Line {
@@ -235,12 +238,27 @@ mod tests {
             stopped_at: None,
             slowed_at: None,
             forged_frames: 0,
+            destroyed_at: None,
         }
     }
 
     fn cell(line: &Line, name: &str) -> String {
         assert_eq!(row(line).len(), HEAD.len());
         HEAD.into_iter().zip(row(line)).find(|(head, _)| *head == name).unwrap().1
+    }
+
+    #[test]
+    fn a_server_that_is_gone_is_marked_whatever_was_done_to_it_before() {
+        let gone = Line {
+            stopped_at: Some(Timestamp::from_unix_seconds(1_767_225_600)),
+            destroyed_at: Some(Timestamp::from_unix_seconds(1_767_312_000)),
+            ..line()
+        };
+        assert_eq!(cell(&gone, "note"), "destroyed 2026-01-02T00:00:00Z");
+        assert_eq!(value(&gone)["destroyed_at"], "2026-01-02T00:00:00Z");
+        let there = Line { destroyed_at: None, ..gone };
+        assert_eq!(cell(&there, "note"), "stopped 2026-01-01T00:00:00Z");
+        assert_eq!(value(&there)["destroyed_at"], Value::Null);
     }
 
     #[test]

@@ -205,5 +205,9 @@ async fn a_month_is_listed_by_what_was_moved(db: Db) {
     traffic_months::set_stopped(s, servers[1], Month(0), at(7)).await.unwrap();
     assert_eq!(traffic_months::list(s, Month(0)).await.unwrap()[0].stopped_at, Some(at(7)));
     assert_eq!(traffic_months::list(s, Month(1)).await.unwrap(), []);
+    servers::bury(s, servers[1], at(9)).await.unwrap();
+    let lines = traffic_months::list(s, Month(0)).await.unwrap();
+    let gone: Vec<_> = lines.iter().map(|line| (line.server, line.destroyed_at)).collect();
+    assert_eq!(gone, [(servers[1], Some(at(9))), (servers[0], None)]);
     assert_eq!(traffic_months::at_limits(s).await.unwrap(), [("eos1".to_owned(), 2, AtLimit::Nothing)]);
 }
