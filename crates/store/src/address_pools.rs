@@ -2,10 +2,10 @@
 
 use crate::addresses::{POOL, Pool, parsed, pool};
 use crate::session::{Failure, Row, Session};
-use bulut_model::address_pool::{ROUTED, networks_end};
+use bulut_model::address_pool::{IPV6_GATEWAY, ROUTED, networks_end, routed_address};
 use bulut_model::{Result, ServerId, Timestamp};
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// A pool with what is left of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +18,8 @@ pub struct Stock {
     pub is_draining: bool,
     /// Length of the prefix that each server gets.
     pub per_server: u8,
+    /// The first and the last IPv4 address of it, which need not be those of its network.
+    pub range: Option<(Ipv4Addr, Ipv4Addr)>,
     /// Addresses or networks that can be given; none where they never run out.
     pub total: Option<u64>,
     /// Those that servers have.
@@ -76,6 +78,8 @@ pub async fn list(s: &impl Session, rested: Timestamp) -> Result<Vec<Stock>> {
     let sql = "SELECT ipv6_pool_id AS pool_id, COUNT(*) AS total, COUNT(*) AS used, CAST(0 AS BIGINT) AS reserved, \
          CAST(0 AS BIGINT) AS resting FROM server WHERE ipv6_pool_id IS NOT NULL GROUP BY ipv6_pool_id";
     let singles = gone(s, sql, vec![]).await?;
+    // A pool's addresses are inserted in their order.
+    let (first, last) = (ends(s, "MIN").await?, ends(s, "MAX").await?);
     let sql = format!(
         "SELECT {}, state, per_server, region.slug AS region FROM address_pool \
          JOIN region ON region.id = address_pool.region_id ORDER BY address_pool.id",
@@ -95,6 +99,7 @@ pub async fn list(s: &impl Session, rested: Timestamp) -> Result<Vec<Stock>> {
             region: row.text("region")?,
             is_draining: row.text("state")? != "ready",
             per_server,
+            range: first.get(&pool.id).copied().zip(last.get(&pool.id).copied()),
             total,
             used: if pool.network.is_ipv6() { of(&singles).used } else { gone.used },
             reserved: gone.reserved,
@@ -103,6 +108,13 @@ pub async fn list(s: &impl Session, rested: Timestamp) -> Result<Vec<Stock>> {
         });
     }
     Ok(stocks)
+}
+
+async fn ends(s: &impl Session, which: &str) -> Result<HashMap<i64, Ipv4Addr>, Failure> {
+    let sql = format!(
+        "SELECT pool_id, address FROM address WHERE id IN (SELECT {which}(id) FROM address GROUP BY pool_id)"
+    );
+    s.all(&sql, vec![]).await?.iter().map(|row| Ok((row.int("pool_id")?, parsed(row, "address")?))).collect()
 }
 
 fn per_server(row: &Row, pool: &Pool) -> Result<u8, Failure> {
@@ -152,7 +164,28 @@ pub async fn entries(s: &impl Session, pool: i64, rested: Timestamp) -> Result<V
             released_at: None,
         });
     }
+    entries.extend(resting_networks(s, pool, rested).await?);
     Ok(entries)
+}
+
+/// The networks of an IPv6 pool that rest, by the address that a server would have of each.
+async fn resting_networks(s: &impl Session, pool: i64, rested: Timestamp) -> Result<Vec<Entry>, Failure> {
+    let sql = "SELECT network, number, released_at FROM address_prefix \
+         JOIN address_pool ON address_pool.id = address_prefix.pool_id \
+         WHERE pool_id = $1 AND server_id IS NULL AND released_at > $2 ORDER BY number";
+    let resting = |row: &Row| {
+        let network: Ipv6Addr = parsed(row, "network")?;
+        // Its gateway is not told.
+        let routed = routed_address(network, row.int("number")?, IPV6_GATEWAY);
+        Ok(Entry {
+            address: routed.address.into(),
+            server: None,
+            reserved: false,
+            note: None,
+            released_at: Some(Timestamp(row.int("released_at")?)),
+        })
+    };
+    s.all(sql, vec![pool.into(), rested.0.into()]).await?.iter().map(resting).collect()
 }
 
 fn entry(row: &Row) -> Result<Entry, Failure> {

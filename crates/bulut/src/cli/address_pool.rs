@@ -206,7 +206,7 @@ fn show_all(context: &Context, app: &App, stocks: &[Stock]) {
         vec![
             stock.pool.id.to_string(),
             stock.region.clone(),
-            format!("{}/{}", stock.pool.network, stock.pool.prefix),
+            range(stock).unwrap_or_else(|| network(stock)),
             per_server(stock),
             state(stock).to_owned(),
             count(stock.free()),
@@ -216,12 +216,27 @@ fn show_all(context: &Context, app: &App, stocks: &[Stock]) {
             stock.resting.to_string(),
         ]
     };
-    let head = ["id", "region", "network", "per server", "state", "free", "used", "", "reserved", "resting"];
+    let head =
+        ["id", "region", "addresses", "per server", "state", "free", "used", "", "reserved", "resting"];
     context.output.table(&head, stocks.iter().map(row).collect());
 }
 
 fn state(stock: &Stock) -> &'static str {
     if stock.is_draining { "draining" } else { "ready" }
+}
+
+fn network(stock: &Stock) -> String {
+    format!("{}/{}", stock.pool.network, stock.pool.prefix)
+}
+
+/// The addresses of a pool that has not all of its network.
+fn range(stock: &Stock) -> Option<String> {
+    let (IpAddr::V4(network), Some((first, last))) = (stock.pool.network, stock.range) else { return None };
+    let hosts = u32::MAX.checked_shr(stock.pool.prefix.into()).unwrap_or(0);
+    let (from, to) = (u32::from(network), u32::from(network) | hosts);
+    // The address of the network itself and the one for all of it are no server's.
+    let whole = u32::from(first) <= from + 1 && u32::from(last) >= to - 1;
+    (!whole).then(|| format!("{first}-{last}"))
 }
 
 fn per_server(stock: &Stock) -> String {
@@ -247,7 +262,8 @@ fn facts(app: &App, stock: &Stock) -> Vec<(&'static str, String)> {
     vec![
         ("id", stock.pool.id.to_string()),
         ("region", stock.region.clone()),
-        ("network", format!("{}/{}", stock.pool.network, stock.pool.prefix)),
+        ("network", network(stock)),
+        ("addresses", range(stock).unwrap_or_else(|| "all of it".to_owned())),
         ("per server", per_server(stock)),
         ("gateway", stock.pool.gateway.to_string()),
         ("resolvers", join(&stock.pool.resolvers)),
@@ -266,6 +282,8 @@ fn value(app: &App, stock: &Stock) -> Value {
         "region": stock.region,
         "network": stock.pool.network,
         "prefix": stock.pool.prefix,
+        "first_address": stock.range.map(|(first, _)| first),
+        "last_address": stock.range.map(|(_, last)| last),
         "per_server": stock.per_server,
         "gateway": stock.pool.gateway,
         "resolvers": stock.pool.resolvers,
@@ -306,4 +324,41 @@ fn entry_value(entry: &Entry) -> Value {
         "note": entry.note,
         "released_at": entry.released_at.map(|released| released.wire()),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bulut_store::addresses::Pool;
+
+    #[test]
+    fn a_pool_of_a_part_of_its_network_shows_which_part() {
+        let shown = |network: &str, prefix, ends: Option<(&str, &str)>| {
+            let pool = Pool {
+                id: 1,
+                network: network.parse().unwrap(),
+                prefix,
+                gateway: network.parse().unwrap(),
+                resolvers: vec![],
+            };
+            range(&Stock {
+                pool,
+                region: "ist2".into(),
+                is_draining: false,
+                per_server: 32,
+                range: ends.map(|(first, last)| (first.parse().unwrap(), last.parse().unwrap())),
+                total: None,
+                used: 0,
+                reserved: 0,
+                resting: 0,
+            })
+        };
+        let part = shown("198.51.100.0", 24, Some(("198.51.100.10", "198.51.100.20")));
+        assert_eq!(part.as_deref(), Some("198.51.100.10-198.51.100.20"));
+        let half = shown("198.51.100.0", 24, Some(("198.51.100.1", "198.51.100.127")));
+        assert_eq!(half.as_deref(), Some("198.51.100.1-198.51.100.127"));
+        assert_eq!(shown("198.51.100.0", 24, Some(("198.51.100.1", "198.51.100.254"))), None);
+        assert_eq!(shown("203.0.113.0", 30, Some(("203.0.113.1", "203.0.113.2"))), None);
+        assert_eq!(shown("2001:db8::", 48, None), None);
+    }
 }

@@ -22,6 +22,7 @@ laws! {
     networks_rest_and_are_given_again_when_all_were_used
     fifty_takers_of_thirty_networks_get_thirty_different_ones
     a_server_keeps_the_resolvers_of_its_pool
+    a_pool_tells_the_range_that_it_was_made_of
     the_largest_pool_is_made_in_one_transaction;
 }
 
@@ -226,6 +227,14 @@ async fn networks_rest_and_are_given_again_when_all_were_used(db: Db) {
     addresses::release(s, servers[1], at(100)).await.unwrap();
     assert_eq!(take6(s, &world, servers[3], 159).await, None, "it rests");
     assert_eq!(counts(s, pool, 159).await, (Some(0), 2, 0, 1));
+    // What is counted is listed.
+    let resting = async |now| {
+        let entries = address_pools::entries(s, pool, at(now).minus(REST)).await.unwrap();
+        let resting = entries.into_iter().filter(|it| it.server.is_none() && !it.reserved);
+        resting.map(|it| (it.address, it.released_at)).collect::<Vec<_>>()
+    };
+    assert_eq!(resting(159).await, [(IpAddr::from(given[1]), Some(at(100)))]);
+    assert_eq!(resting(160).await, []);
     assert_eq!(take6(s, &world, servers[3], 160).await, Some(given[1]));
     assert_eq!(counts(s, pool, 160).await, (Some(0), 3, 0, 0));
 }
@@ -250,6 +259,23 @@ async fn fifty_takers_of_thirty_networks_get_thirty_different_ones(db: Db) {
     .await;
     let different: HashSet<_> = given.iter().flatten().collect();
     assert_eq!((different.len(), given.iter().flatten().count()), (30, 30));
+}
+
+async fn a_pool_tells_the_range_that_it_was_made_of(db: Db) {
+    let s = &db.store;
+    let world = World::new(s).await;
+    let ip = |text: &str| text.parse::<Ipv4Addr>().unwrap();
+    // In the order of their numbers, not of their letters; more of them than one statement inserts, too.
+    for (addresses, first, last) in [
+        ("198.51.100.9-198.51.100.20", "198.51.100.9", "198.51.100.20"),
+        ("203.0.113.0/28", "203.0.113.1", "203.0.113.14"),
+        ("10.20.0.0/20", "10.20.0.1", "10.20.15.254"),
+    ] {
+        let pool = add(s, world.region, addresses, None).await;
+        assert_eq!(stock(s, pool, 0).await.range, Some((ip(first), ip(last))), "{addresses}");
+    }
+    let pool = add(s, world.region, "2001:db8:5::/48", None).await;
+    assert_eq!(stock(s, pool, 0).await.range, None);
 }
 
 async fn a_server_keeps_the_resolvers_of_its_pool(db: Db) {
