@@ -8,23 +8,15 @@ use super::expressions::{
     Field, Header, Protocol, Term, accept, drop, is, is_known, is_not, lies, masquerade, refuse,
 };
 use super::firewall;
-use super::nfnetlink::{Kernel, Question, attribute, name};
+use super::nfnetlink::Kernel;
 use super::tap::PREFIX;
 use super::transaction::{Family, Place, Table, Transaction};
 use crate::{DriverError, PoolNetwork};
 use bulut_model::firewall::Direction;
 use netlink_packet_netfilter::nftables::{InetHookNumber, MetaKey};
-use nix::errno::Errno;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-const GET_CHAIN: u16 = 4; // NFT_MSG_GETCHAIN
-const CHAIN_TABLE: u16 = 1; // NFTA_CHAIN_TABLE
-const CHAIN_NAME: u16 = 3; // NFTA_CHAIN_NAME
-const CHAIN_HOOK: u16 = 4; // NFTA_CHAIN_HOOK
-const CHAIN_POLICY: u16 = 5; // NFTA_CHAIN_POLICY
-const HOOK_NUMBER: u16 = 1; // NFTA_HOOK_HOOKNUM
-const HOOK_PRIORITY: u16 = 2; // NFTA_HOOK_PRIORITY
 const ACCEPT: u32 = 1; // NF_ACCEPT
 
 const PROTOCOL: Field = Field::Meta(MetaKey::Nfproto);
@@ -64,26 +56,9 @@ pub(super) fn right_shapes() -> Shapes {
 /// # Errors
 /// `Retry` if the kernel cannot be asked.
 pub(super) fn shapes(kernel: &Kernel) -> Result<Shapes, DriverError> {
-    let (table, mut found) = (table(), Shapes::new());
-    let seen = kernel.dump(&Question { kind: GET_CHAIN, family: table.family, attributes: &[] }, |chain| {
-        let number = |attributes, kind| -> Option<u32> {
-            Some(u32::from_be_bytes(attribute(attributes, kind)?.try_into().ok()?))
-        };
-        let ours = attribute(chain, CHAIN_TABLE).map(name).is_some_and(|it| it == table.name);
-        if let Some(hook) = attribute(chain, CHAIN_HOOK).filter(|_| ours) {
-            let place = (number(hook, HOOK_NUMBER), number(hook, HOOK_PRIORITY), number(chain, CHAIN_POLICY));
-            let shape = (
-                place.0.unwrap_or(u32::MAX),
-                place.1.unwrap_or_default().cast_signed(),
-                place.2.unwrap_or(u32::MAX),
-            );
-            found.insert(attribute(chain, CHAIN_NAME).map(name).unwrap_or_default(), shape);
-        }
-    });
-    match seen {
-        Ok(()) | Err(Errno::ENOENT) => Ok(found),
-        Err(errno) => Err(DriverError::Retry(format!("cannot list the host's chains: {errno}"))),
-    }
+    let table = table();
+    let ours = kernel.hooked(table.family)?.into_iter().filter(|it| it.table == table.name);
+    Ok(ours.map(|it| (it.chain, (it.hook, it.priority, it.policy))).collect())
 }
 
 /// Makes or replaces the host's own rules: what guests may reach, and which networks are masqueraded. `seen`: the shapes as

@@ -7,20 +7,15 @@
 
 use super::expressions::{Protocol, octets};
 use super::host;
-use super::nfnetlink::{Kernel, Question, attribute, name};
+use super::nfnetlink::{Hooked, Kernel};
 use super::rules;
 use super::transaction::{Family, Kind, Transaction};
 use crate::{DriverError, Nic};
 use bulut_model::ServerId;
 use netlink_packet_netfilter::nftables::DataAttribute;
-use nix::errno::Errno;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-const GET_CHAIN: u16 = 4; // NFT_MSG_GETCHAIN
-const CHAIN_TABLE: u16 = 1; // NFTA_CHAIN_TABLE
-const CHAIN_HOOK: u16 = 4; // NFTA_CHAIN_HOOK
-const HOOK_NUMBER: u16 = 1; // NFTA_HOOK_HOOKNUM
 /// The hooks that a forwarded packet passes: NF_INET_PRE_ROUTING, NF_INET_FORWARD, NF_INET_POST_ROUTING.
 const ON_THE_WAY: [u32; 3] = [0, 2, 4];
 
@@ -162,21 +157,13 @@ fn others_have_rules(kernel: &Kernel) -> Result<bool, DriverError> {
         }
     }
     let ours = host::table();
-    let mut found = false;
     for family in [Family::Inet, Family::Ipv4, Family::Ipv6] {
-        let seen = kernel.dump(&Question { kind: GET_CHAIN, family, attributes: &[] }, |chain| {
-            let hook = attribute(chain, CHAIN_HOOK).and_then(|it| attribute(it, HOOK_NUMBER));
-            let hook = hook.and_then(|it| it.try_into().ok()).map(u32::from_be_bytes);
-            let table = attribute(chain, CHAIN_TABLE).map(name).unwrap_or_default();
-            let other = family != ours.family || table != ours.name;
-            found |= other && hook.is_some_and(|it| ON_THE_WAY.contains(&it));
-        });
-        match seen {
-            Ok(()) | Err(Errno::ENOENT) => {}
-            Err(errno) => return Err(DriverError::Retry(format!("cannot list the host's chains: {errno}"))),
+        let others = |it: &Hooked| family != ours.family || it.table != ours.name;
+        if kernel.hooked(family)?.iter().any(|it| others(it) && ON_THE_WAY.contains(&it.hook)) {
+            return Ok(true);
         }
     }
-    Ok(found)
+    Ok(false)
 }
 
 #[cfg(test)]

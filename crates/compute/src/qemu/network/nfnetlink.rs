@@ -23,6 +23,10 @@ const SUBSYSTEM: u16 = 10 << 8; // NFNL_SUBSYS_NFTABLES
 const GET_CHAIN: u16 = 4; // NFT_MSG_GETCHAIN
 const CHAIN_TABLE: u16 = 1; // NFTA_CHAIN_TABLE
 const CHAIN_NAME: u16 = 3; // NFTA_CHAIN_NAME
+const CHAIN_HOOK: u16 = 4; // NFTA_CHAIN_HOOK
+const CHAIN_POLICY: u16 = 5; // NFTA_CHAIN_POLICY
+const HOOK_NUMBER: u16 = 1; // NFTA_HOOK_HOOKNUM
+const HOOK_PRIORITY: u16 = 2; // NFTA_HOOK_PRIORITY
 const GET_GENERATION: u16 = 16; // NFT_MSG_GETGEN
 const GENERATION: u16 = 1; // NFTA_GEN_ID
 const ERROR: u16 = 2; // NLMSG_ERROR
@@ -41,6 +45,17 @@ pub(super) struct Question<'a> {
     pub kind: u16,
     pub family: Family,
     pub attributes: &'a [(u16, Vec<u8>)],
+}
+
+/// A chain that gets packets from the kernel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Hooked {
+    pub table: String,
+    pub chain: String,
+    pub hook: u32,
+    pub priority: i32,
+    /// What becomes of packets that no rule ends.
+    pub policy: u32,
 }
 
 /// An open conversation.
@@ -139,6 +154,33 @@ impl Kernel {
             Ok(_) => Ok(true),
             Err(Errno::ENOENT) => Ok(false),
             Err(errno) => Err(DriverError::Retry(format!("cannot ask for chain {chain}: {errno}"))),
+        }
+    }
+
+    /// All chains of a family's tables that get packets from the kernel.
+    ///
+    /// # Errors
+    /// `Retry` if the kernel does not say.
+    pub fn hooked(&self, family: Family) -> Result<Vec<Hooked>, DriverError> {
+        let mut found = Vec::new();
+        let number = |attributes: &[u8], kind| -> Option<u32> {
+            Some(u32::from_be_bytes(attribute(attributes, kind)?.try_into().ok()?))
+        };
+        let seen = self.dump(&Question { kind: GET_CHAIN, family, attributes: &[] }, |chain| {
+            let named = |kind| attribute(chain, kind).map(name).unwrap_or_default();
+            let place = attribute(chain, CHAIN_HOOK)
+                .and_then(|it| number(it, HOOK_NUMBER).zip(number(it, HOOK_PRIORITY)));
+            found.extend(place.map(|(hook, priority)| Hooked {
+                table: named(CHAIN_TABLE),
+                chain: named(CHAIN_NAME),
+                hook,
+                priority: priority.cast_signed(),
+                policy: number(chain, CHAIN_POLICY).unwrap_or(u32::MAX),
+            }));
+        });
+        match seen {
+            Ok(()) | Err(Errno::ENOENT) => Ok(found),
+            Err(errno) => Err(DriverError::Retry(format!("cannot list the host's chains: {errno}"))),
         }
     }
 
