@@ -237,6 +237,31 @@ fn counters_are_the_guests_and_the_host_is_out_of_reach() {
     });
 }
 
+/// Where the kernel keeps a chain without its tap, one of an earlier version would hold the next guest of that number to who
+/// its first one was.
+#[test]
+fn rules_of_an_earlier_version_go() {
+    in_namespace(|| async {
+        let routed = routed().await;
+        let id = ServerId(7);
+        let former = "nft 'add table netdev bulut; add counter netdev bulut bv7; \
+                      add chain netdev bulut bv7 { type filter hook ingress device bv7 priority 0; }; \
+                      add rule netdev bulut bv7 counter name bv7 drop'";
+        for removed in [false, true] {
+            routed.ensure(id, &nic()).await.unwrap();
+            sh(former);
+            assert!(sh("nft list table netdev bulut").contains("bv7"));
+            if removed {
+                routed.remove(id).await.unwrap();
+            } else {
+                routed.ensure(id, &nic()).await.unwrap();
+            }
+            let left = sh("nft list table netdev bulut");
+            assert!(!left.contains("bv7"), "{left}");
+        }
+    });
+}
+
 /// The host has one table of neighbours for all taps and for its own networks; a full one would cut it off from its router.
 #[test]
 fn a_guest_cannot_fill_the_hosts_table_of_neighbours() {

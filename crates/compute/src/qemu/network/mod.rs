@@ -31,7 +31,7 @@ use links::Links;
 use nfnetlink::Kernel;
 use std::collections::BTreeSet;
 use tokio::sync::Mutex;
-use transaction::Transaction;
+use transaction::{Table, Transaction};
 
 /// How the host is prepared.
 #[derive(Debug, Clone)]
@@ -224,7 +224,8 @@ impl Routed {
         let leads = if takes_part { near::addresses(nic) } else { Vec::new() };
         let step = rules.known.near.step(id, (tap::index(&name)?, leads));
         let mut change = Transaction::default();
-        rules::guard(&mut change, &table, &who, self.present(id, &name)?, fresh);
+        self.forget_former(&mut change, &name)?;
+        rules::guard(&mut change, &table, &who, self.present(&table, &name)?, fresh);
         firewall::replace(&mut change, &name, &nic.firewall, firewall::present(&self.kernel, &name)?);
         rules.known.near.go(&mut change, &step);
         let before = self.kernel.generation()?;
@@ -235,11 +236,17 @@ impl Routed {
         if slowed { Ok(()) } else { self.links.remove_device(&device).await }
     }
 
-    /// What there is of a tap's rules.
-    fn present(&self, id: ServerId, tap: &str) -> Result<rules::Present, DriverError> {
-        let table = rules::table(id);
-        let counter = forgeries::packets(&self.kernel, &table, tap)?.is_some();
-        Ok(rules::Present { chain: self.kernel.has_chain(&table, tap)?, counter })
+    /// What there is of a tap's rules in a table.
+    fn present(&self, table: &Table, tap: &str) -> Result<rules::Present, DriverError> {
+        let counter = forgeries::packets(&self.kernel, table, tap)?.is_some();
+        Ok(rules::Present { chain: self.kernel.has_chain(table, tap)?, counter })
+    }
+
+    /// Takes away what an earlier version left of a tap's rules.
+    fn forget_former(&self, change: &mut Transaction, tap: &str) -> Result<(), DriverError> {
+        let table = rules::former_table();
+        rules::unguard(change, &table, tap, self.present(&table, tap)?);
+        Ok(())
     }
 
     /// Brings all about a tap but its rules to what `nic` says. What was otherwise, but for rates, which are just set.
@@ -278,7 +285,9 @@ impl Routed {
         rules.mend_host(&self.kernel, false)?;
         let step = rules.known.near.step(id, (0, Vec::new()));
         let mut change = Transaction::default();
-        rules::unguard(&mut change, &rules::table(id), &name, self.present(id, &name)?);
+        let table = rules::table(id);
+        self.forget_former(&mut change, &name)?;
+        rules::unguard(&mut change, &table, &name, self.present(&table, &name)?);
         firewall::replace(&mut change, &name, &[], firewall::present(&self.kernel, &name)?);
         rules.known.near.go(&mut change, &step);
         let before = self.kernel.generation()?;

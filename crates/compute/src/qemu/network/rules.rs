@@ -103,6 +103,11 @@ fn nth_table(nth: i64) -> Table {
     Table { family: Family::Netdev, name: format!("bulut{nth}") }
 }
 
+/// The one table that all taps had in earlier versions. A chain in it would hold a guest to what it was then.
+pub(super) fn former_table() -> Table {
+    Table { family: Family::Netdev, name: "bulut".to_owned() }
+}
+
 /// The tables of all taps.
 pub(super) fn tables() -> impl Iterator<Item = Table> {
     (0..TABLES).map(nth_table)
