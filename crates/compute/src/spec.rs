@@ -109,6 +109,15 @@ pub struct Nic {
     pub rates: Rates,
 }
 
+impl Nic {
+    /// All addresses of the machine: IPv4 with the further ones, then IPv6.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<IpAddr> {
+        let v4 = self.ipv4.iter().flat_map(|own| std::iter::once(&own.address).chain(&self.more_ipv4));
+        v4.map(|it| IpAddr::V4(*it)).chain(self.ipv6.map(|it| it.address.into())).collect()
+    }
+}
+
 /// The network of a pool of addresses, which machines of this node may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PoolNetwork {

@@ -55,11 +55,10 @@ struct Wanted {
 
 impl Wanted {
     fn of(nic: &Nic) -> Result<Self, DriverError> {
-        let mut wanted = Self { addresses: vec![], guest: vec![], network: None, mac: mac(&nic.mac)?.into() };
+        let mut wanted =
+            Self { addresses: vec![], guest: nic.addresses(), network: None, mac: mac(&nic.mac)?.into() };
         if let Some(v4) = nic.ipv4 {
             wanted.addresses.push((v4.gateway.into(), 32));
-            wanted.guest.push(v4.address.into());
-            wanted.guest.extend(nic.more_ipv4.iter().map(|it| IpAddr::V4(*it)));
         }
         if let Some(v6) = nic.ipv6 {
             wanted.addresses.push((super::rules::LINK_GATEWAY.into(), 64));
@@ -67,7 +66,6 @@ impl Wanted {
                 let prefix = if v6.gateway.is_unicast_link_local() { 64 } else { 128 };
                 wanted.addresses.push((v6.gateway.into(), prefix));
             }
-            wanted.guest.push(v6.address.into());
             if v6.prefix < 128 {
                 wanted.network =
                     Some((super::rules::network_of(v6.address, v6.prefix), v6.prefix, v6.address));

@@ -221,7 +221,7 @@ impl Routed {
         };
         let mut rules = self.rules.lock().await;
         rules.mend_host(&self.kernel, false)?;
-        let leads = if takes_part { near::addresses(nic) } else { Vec::new() };
+        let leads = if takes_part { nic.addresses() } else { Vec::new() };
         let step = rules.known.near.step(id, (tap::index(&name)?, leads));
         let mut change = Transaction::default();
         self.forget_former(&mut change, &name)?;

@@ -53,12 +53,6 @@ pub(super) fn takes_part(nic: &Nic, mtu: u16) -> bool {
     nic.firewall.is_empty() && nic.mtu == mtu
 }
 
-/// The addresses of a guest.
-pub(super) fn addresses(nic: &Nic) -> Vec<IpAddr> {
-    let v4 = nic.ipv4.iter().flat_map(|own| std::iter::once(&own.address).chain(&nic.more_ipv4));
-    v4.map(|it| IpAddr::V4(*it)).chain(nic.ipv6.map(|it| it.address.into())).collect()
-}
-
 impl Near {
     /// What changes when a server gets this tap and these addresses; none if it takes no part.
     pub fn step(&self, id: ServerId, (tap, addresses): (u32, Vec<IpAddr>)) -> Step {
@@ -130,14 +124,17 @@ impl Near {
 
     /// Makes the tables and their maps, whatever is there.
     pub fn replace(&self, change: &mut Transaction) {
+        let maps = [(Protocol::Ipv4, Kind::IPV4), (Protocol::Ipv6, Kind::IPV6)].map(|(protocol, kind)| {
+            let elements = self.elements(protocol);
+            let elements: Vec<_> = elements.iter().map(|(it, tap)| element(it, *tap)).collect();
+            (map(protocol), kind, elements)
+        });
         for table in rules::tables() {
             change.table(&table);
-            for (protocol, kind) in [(Protocol::Ipv4, Kind::IPV4), (Protocol::Ipv6, Kind::IPV6)] {
-                change.map(&table, map(protocol), kind, Kind::INTERFACE);
-                change.empty(&table, map(protocol));
-                let elements: Vec<_> =
-                    self.elements(protocol).iter().map(|(it, tap)| element(it, *tap)).collect();
-                change.add(&table, map(protocol), &elements);
+            for (map, kind, elements) in &maps {
+                change.map(&table, map, *kind, Kind::INTERFACE);
+                change.empty(&table, map);
+                change.add(&table, map, elements);
             }
         }
     }
